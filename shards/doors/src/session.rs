@@ -1,0 +1,204 @@
+//! One connection: bytes in, requests out; replies in, bytes out, in the order of the requests (W1).
+//! Owner: the shard loop keeps one per connection.
+//! Invariant: every slice received is released or passed on; replies leave in request order.
+//! Not here: sockets, what requests mean.
+
+use ringway_log::blocks::{Blocks, Slice};
+use ringway_log::io::Now;
+use ringway_partition::catalog::Catalog;
+use ringway_partition::request::{Reply, Request, RequestId};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What a listener accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialects {
+    /// Kafka and native, told apart by the first byte.
+    Auto,
+}
+
+/// Settings every door of the process shares.
+#[derive(Clone, Debug)]
+pub struct DoorConfig {
+    /// Largest Kafka request, bytes (`socket.request.max.bytes`); the first one must be < 16 MiB.
+    pub kafka_request_bytes_max: u32,
+    /// Largest native payload, bytes (L5).
+    pub message_bytes_max: u32,
+    /// Requests in flight per connection (L9).
+    pub conn_requests_max: usize,
+    /// Nested elements in one cold Kafka frame.
+    pub kafka_elements_max: u32,
+    /// From accept to the first complete frame (L3), ns.
+    pub first_frame_ns: u64,
+    /// Idle Kafka connection is closed after this, ns (L10).
+    pub kafka_idle_ns: u64,
+    /// Native heartbeat interval, ns; three missed close.
+    pub native_heartbeat_ns: u64,
+    /// `auto.create.topics.enable`.
+    pub auto_create: bool,
+    /// Upper bound of one fetch reply, bytes.
+    pub fetch_bytes_max: u32,
+    /// Broker configs described to clients: Kafka's name → value.
+    pub broker_configs: BTreeMap<String, String>,
+    /// Group rules the door itself needs.
+    pub offsets_partitions: u32,
+    /// `ringway` and its version.
+    pub software: String,
+}
+
+/// Counts of one shard's doors since start, copied to the shard's counters once a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoorCounts {
+    /// Kafka requests parsed.
+    pub kafka_requests: u64,
+    /// Native frames parsed.
+    pub native_frames: u64,
+    /// Kafka partitions asked here that another shard owns (B3).
+    pub kafka_foreign_requests: u64,
+    /// Connections closed for a malformed frame.
+    pub malformed: u64,
+    /// Connections closed because no dialect fits their first bytes.
+    pub unknown_protocol: u64,
+    /// Kafka API keys or versions not served.
+    pub unsupported: u64,
+    /// Records accepted for produce.
+    pub produce_records: u64,
+}
+
+/// What the sessions of one shard share.
+pub struct Door {
+    /// Settings.
+    pub config: Arc<DoorConfig>,
+    /// Newest metadata.
+    pub catalog: Arc<Catalog>,
+    /// This shard.
+    pub shard: u32,
+    /// Counts.
+    pub counts: DoorCounts,
+}
+
+/// Where the next bytes of the connection should go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReceiveInto {
+    /// Any free block: then call [`Session::receive`].
+    Provided,
+    /// The bytes `from..to` of this large block (its hold is the session's): then [`Session::landed`].
+    Large {
+        /// Block.
+        block: u32,
+        /// First byte missing.
+        from: u32,
+        /// End of the frame.
+        to: u32,
+    },
+    /// Paused: ask again after the next reply or tick.
+    Nothing,
+}
+
+/// Why a session wants its connection closed (after what is queued was sent).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// Counted under this label, e.g. `malformed_frame`, `unsupported_version`, `idle`.
+    pub reason: &'static str,
+    /// For the log, values included, bytes from outside escaped.
+    pub detail: String,
+}
+
+/// A piece of what is to be sent, in order.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Of [`DoorOut::bytes`].
+    Bytes(Range<u32>),
+    /// By reference; the hold goes to the sender, which releases it after the send.
+    Slice(Slice),
+}
+
+/// Effects of one call on a session; drained by the caller after every call.
+#[derive(Debug, Default)]
+pub struct DoorOut {
+    /// For the shard.
+    pub requests: Vec<(RequestId, Request)>,
+    /// Requests nobody waits for any more.
+    pub gone: Vec<RequestId>,
+    /// Encoded bytes the parts point into.
+    pub bytes: Vec<u8>,
+    /// To send, in order.
+    pub parts: Vec<Part>,
+    /// Close after sending.
+    pub close: Option<Close>,
+}
+
+/// One connection.
+pub struct Session {
+    _connection: u32,
+}
+
+impl Session {
+    /// A fresh connection from `peer` (address as text, for group members and logs).
+    #[must_use]
+    pub fn new(connection: u32, peer: String, dialects: Dialects, now: Now) -> Session {
+        let _ = (peer, dialects, now);
+        Session { _connection: connection }
+    }
+
+    /// Bytes have come; the hold on `data` is the session's now.
+    pub fn receive(
+        &mut self,
+        now: Now,
+        data: Slice,
+        door: &mut Door,
+        blocks: &mut Blocks,
+        out: &mut DoorOut,
+    ) {
+        let _ = (now, door, out);
+        blocks.release(data);
+    }
+
+    /// `bytes` more have come into the large block named by [`Session::receive_into`].
+    pub fn landed(
+        &mut self,
+        now: Now,
+        bytes: u32,
+        door: &mut Door,
+        blocks: &mut Blocks,
+        out: &mut DoorOut,
+    ) {
+        let _ = (now, bytes, door, blocks, out);
+    }
+
+    /// Where the next bytes should go.
+    #[must_use]
+    pub fn receive_into(&self) -> ReceiveInto {
+        ReceiveInto::Provided
+    }
+
+    /// The shard answers `request`.
+    pub fn reply(
+        &mut self,
+        now: Now,
+        request: u32,
+        reply: Reply,
+        door: &mut Door,
+        blocks: &mut Blocks,
+        out: &mut DoorOut,
+    ) {
+        let _ = (now, request, reply, door, blocks, out);
+    }
+
+    /// When [`Session::tick`] is wanted, monotonic ns.
+    #[must_use]
+    pub fn wake_at_ns(&self) -> Option<u64> {
+        None
+    }
+
+    /// Time has passed: idle and first-frame limits.
+    pub fn tick(&mut self, now: Now, door: &mut Door, blocks: &mut Blocks, out: &mut DoorOut) {
+        let _ = (now, door, blocks, out);
+    }
+
+    /// The connection is gone: releases what it holds, names requests nobody waits for in `out.gone`.
+    pub fn end(&mut self, blocks: &mut Blocks, out: &mut DoorOut) {
+        let _ = (blocks, out);
+    }
+}
