@@ -76,6 +76,16 @@ pub struct Door {
     pub shard: u32,
     /// Counts.
     pub counts: DoorCounts,
+    /// Reply buffers to be used again.
+    pub spare: Vec<Vec<u8>>,
+}
+
+impl Door {
+    /// The door of one shard, nothing counted yet.
+    #[must_use]
+    pub fn new(config: Arc<DoorConfig>, catalog: Arc<Catalog>, shard: u32) -> Door {
+        Door { config, catalog, shard, counts: DoorCounts::default(), spare: Vec::new() }
+    }
 }
 
 /// Where the next bytes of the connection should go.
