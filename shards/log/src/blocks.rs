@@ -130,6 +130,21 @@ impl Blocks {
         }
     }
 
+    /// Copies the bytes `from` names to `at` of `block`, above its frozen end.
+    ///
+    /// # Panics
+    /// When `from` was released, lies in the same block, or the target is free, frozen or too short.
+    pub fn copy(&mut self, from: Slice, block: u32, at: u32) {
+        let pair = [from.block as usize, block as usize];
+        let Ok([source, target]) = self.blocks.get_disjoint_mut(pair) else {
+            panic!("copy within block {block}");
+        };
+        assert!(source.holds > 0 && source.generation == from.generation, "{from:?} was released");
+        assert!(target.holds > 0 && at >= target.frozen_end, "block {block} is frozen at {at}");
+        let bytes = &source.memory.bytes()[from.start as usize..from.end as usize];
+        target.memory.bytes_mut()[at as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+
     /// Where [`Blocks::tail_mut`] starts.
     #[must_use]
     pub fn frozen_end(&self, block: u32) -> u32 {
@@ -280,6 +295,17 @@ mod tests {
         blocks.release(second);
         assert_eq!(blocks.holds(), 0);
         assert!(blocks.take().is_some());
+    }
+
+    #[test]
+    fn bytes_are_copied_from_block_to_block() {
+        let mut blocks = pool(2);
+        let source = blocks.take().expect("free block");
+        let target = blocks.take().expect("free block");
+        blocks.tail_mut(source)[..3].copy_from_slice(b"abc");
+        let slice = blocks.freeze(source, 1, 3);
+        blocks.copy(slice, target, 5);
+        assert_eq!(&blocks.tail_mut(target)[5..7], b"bc");
     }
 
     #[test]
