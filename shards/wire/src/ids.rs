@@ -36,7 +36,8 @@ pub const BROKERS_PER_NODE: i32 = 1024;
 pub fn shard_of(key: LogKey, shard_count: u32) -> ShardId {
     // Fibonacci hashing: the odd constant is 2^64 / golden ratio.
     let start = key.topic_id.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    let shard = start.wrapping_add(u64::from(key.partition)) % u64::from(shard_count.max(1));
+    let place = start.wrapping_add(u64::from(key.partition));
+    let shard = place.checked_rem(u64::from(shard_count)).unwrap_or(0);
     u32::try_from(shard).unwrap_or(0)
 }
 
