@@ -1,1 +1,17 @@
-//! Placeholder replaced by the first commit of this crate.
+//! The floor that knows io_uring, glommio, sockets, threads and the clock.
+//!
+//! One shard = one pinned thread with one ring of its own: [`shard_loop::run`] reaps the ring, steps the
+//! logic of the floors below and submits once per turn.
+
+pub mod block_pool;
+pub mod clock;
+pub mod counters;
+pub mod directory;
+pub mod disk;
+pub mod error;
+pub mod mesh;
+pub mod net;
+pub mod placement;
+pub mod probe;
+pub mod ring;
+pub mod shard_loop;
