@@ -5,6 +5,12 @@
 #![deny(clippy::indexing_slicing, clippy::panic, clippy::expect_used)]
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation))]
 
+pub mod batch;
+pub mod batch_writer;
+pub mod compression;
+pub mod crc32c;
 pub mod error_code;
 pub mod header;
 pub mod ids;
+pub mod records;
+pub mod varint;
