@@ -1,2 +1,8 @@
-//! The broker.
-fn main() {}
+//! The broker and its commands.
+#![forbid(unsafe_code)]
+
+mod config;
+
+fn main() {
+    let _ = config::Config::load(&config::source::Sources::default());
+}

@@ -1,0 +1,647 @@
+//! Every setting of a broker: read, checked, explained. Flags win over variables, those over the file.
+
+pub(crate) mod keys;
+pub(crate) mod reference;
+pub(crate) mod source;
+pub(crate) mod units;
+
+use keys::{Keys, Row};
+use source::{Layers, Sources};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Shards of one node at most: a broker id is node × 1024 + shard.
+const SHARDS_MAX: u64 = 1024;
+/// `auto` shows every shard as a broker up to this many: librdkafka starts a thread per broker.
+pub(crate) const ADVERTISED_SHARDS_MAX: u32 = 16;
+/// Shard ports lie this far above the bootstrap port unless `kafka.shard_bind` says otherwise.
+const SHARD_PORT_DISTANCE: u16 = 10_000;
+/// A shard cannot work in less: receive buffers, open groups and cold reads need blocks.
+pub(crate) const SHARD_BYTES_MIN: u64 = 24 << 20;
+/// Names a Kafka setting.
+const BROKER: &str = "kafka.broker.";
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// `[node]`
+    pub(crate) node: Node,
+    /// `[shards]`
+    pub(crate) shards: Shards,
+    /// `[kafka]`
+    pub(crate) kafka: Kafka,
+    /// `[kafka.broker]`
+    pub(crate) broker: Broker,
+    /// `[native]`: where native clients connect.
+    pub(crate) native_bind: SocketAddr,
+    /// `[http]`: where `/livez`, `/readyz` and `/metrics` are.
+    pub(crate) http_bind: Vec<SocketAddr>,
+    /// `[log]`
+    pub(crate) log: Log,
+    /// `[limits]`
+    pub(crate) limits: Limits,
+    /// Every key with its effective value and origin.
+    pub(crate) rows: Vec<Row>,
+}
+
+/// `[node]`
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// Number in the cluster.
+    pub(crate) id: i32,
+    /// Directory of everything durable.
+    pub(crate) data_dir: PathBuf,
+    /// Told to Kafka clients.
+    pub(crate) rack: Option<String>,
+}
+
+/// `[shards]`
+#[derive(Clone, Debug)]
+pub(crate) struct Shards {
+    /// `None` = allowed cores minus the control core, at least 1.
+    pub(crate) count: Option<u32>,
+    /// Cores to choose from; `None` = all that the process may use.
+    pub(crate) cpus: Option<Vec<usize>>,
+    /// Cores of the control plane; `None` = one that no shard has, when there is one.
+    pub(crate) control_cpus: Option<Vec<usize>>,
+}
+
+/// What Kafka clients are told about brokers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advertise {
+    /// Shards up to [`ADVERTISED_SHARDS_MAX`], node above.
+    Auto,
+    /// Every shard is a broker.
+    Shard,
+    /// One broker per node.
+    Node,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug)]
+pub(crate) struct Kafka {
+    /// Bootstrap address.
+    pub(crate) bind: SocketAddr,
+    /// First shard's address; the others follow port by port (port 0: any free ones).
+    pub(crate) shard_bind: SocketAddr,
+    /// Host clients are told; empty = the address of `shard_bind`.
+    pub(crate) advertised: String,
+    /// Which brokers clients see.
+    pub(crate) advertise: Advertise,
+    /// Whether others than this host may connect without authentication.
+    pub(crate) allow_anonymous: bool,
+}
+
+/// `[kafka.broker]`, settings with Kafka's own names.
+#[derive(Clone, Debug)]
+pub(crate) struct Broker {
+    /// `auto.create.topics.enable`
+    pub(crate) auto_create: bool,
+    /// `num.partitions`
+    pub(crate) partitions: u32,
+    /// `offsets.topic.num.partitions`
+    pub(crate) offsets_partitions: u32,
+    /// `group.min.session.timeout.ms`
+    pub(crate) session_timeout_ms_min: i32,
+    /// `group.max.session.timeout.ms`
+    pub(crate) session_timeout_ms_max: i32,
+    /// `group.initial.rebalance.delay.ms`
+    pub(crate) initial_rebalance_delay_ms: i32,
+    /// `group.max.size`
+    pub(crate) members_max: u32,
+    /// `connections.max.idle.ms`
+    pub(crate) idle_ms: u64,
+    /// `socket.request.max.bytes`
+    pub(crate) request_bytes_max: u32,
+    /// `fetch.max.bytes`
+    pub(crate) fetch_bytes_max: u32,
+    /// Defaults of new topics by the topic's own setting name.
+    pub(crate) topic_defaults: BTreeMap<String, String>,
+    /// All of the section by Kafka's name, as described to clients.
+    pub(crate) described: BTreeMap<String, String>,
+}
+
+/// Whether something the host may lack is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// When it is there.
+    Prefer,
+    /// Or the start fails.
+    Require,
+    /// Never.
+    Off,
+}
+
+const USES: [(&str, Use); 3] = [("prefer", Use::Prefer), ("require", Use::Require), ("off", Use::Off)];
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    /// Memory of all shards together; `None` = see [`memory_bytes_default`].
+    pub(crate) memory_bytes_max: Option<u64>,
+    /// O_DIRECT.
+    pub(crate) direct_io: Use,
+    /// Largest flush group.
+    pub(crate) flush_group_bytes_max: u32,
+    /// Between two checkpoints of a shard.
+    pub(crate) checkpoint_interval_ms: u64,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Largest native payload.
+    pub(crate) message_bytes_max: u32,
+    /// Requests of one connection in flight.
+    pub(crate) conn_requests_max: u32,
+    /// From accept to the first whole frame.
+    pub(crate) preauth_timeout_ms: u64,
+    /// Nested elements of one cold Kafka frame.
+    pub(crate) kafka_elements_max: u32,
+    /// Waiting fetches, produces and joins of a shard.
+    pub(crate) waiting_rows_max: u32,
+    /// Connections of a shard.
+    pub(crate) connections_max: u32,
+    /// For all accepted work to finish at a stop.
+    pub(crate) drain_timeout_ms: u64,
+    /// For the whole stop.
+    pub(crate) shutdown_timeout_ms: u64,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Every problem found, one line each.
+    pub(crate) fn load(sources: &Sources) -> Result<Config, Vec<String>> {
+        let mut keys = Keys::new(Layers::read(sources)?);
+        let mut config = Config::read(&mut keys);
+        keys.refuse_unknown();
+        config.validate(&mut keys);
+        config.rows = std::mem::take(&mut keys.rows);
+        if keys.problems.is_empty() { Ok(config) } else { Err(keys.problems) }
+    }
+
+    fn read(keys: &mut Keys) -> Config {
+        Config {
+            node: Node::read(keys),
+            shards: Shards::read(keys),
+            kafka: Kafka::read(keys),
+            broker: Broker::read(keys),
+            native_bind: keys.address(
+                ("native.bind", "Address of the native protocol, on every shard."),
+                loopback(7420),
+            ),
+            http_bind: keys.addresses(
+                ("http.bind", "Addresses of `/livez`, `/readyz` and `/metrics`."),
+                loopback(8080),
+            ),
+            log: Log::read(keys),
+            limits: Limits::read(keys),
+            rows: Vec::new(),
+        }
+    }
+
+    /// What single keys cannot know: contradictions between them.
+    fn validate(&self, keys: &mut Keys) {
+        let kafka = &self.kafka;
+        for (key, address) in self.binds() {
+            if !address.ip().is_loopback() && !kafka.allow_anonymous {
+                keys.refuse(
+                    key,
+                    "others than this host could connect without authentication: bind to \
+                     127.0.0.1, or set kafka.allow_anonymous = true (--allow-anonymous)",
+                );
+            }
+        }
+        if kafka.shard_bind.ip().is_unspecified() && kafka.advertised.is_empty() {
+            keys.refuse(
+                "kafka.advertised",
+                "must name the host clients connect to, because Kafka is bound to every address",
+            );
+        }
+        let shards = u64::from(self.shards.count.unwrap_or(1));
+        let last_port = u64::from(kafka.shard_bind.port()) + shards - 1;
+        if last_port > u64::from(u16::MAX) {
+            keys.refuse(
+                "kafka.shard_bind",
+                &format!("{shards} shards would end at port {last_port}; 65535 is the last"),
+            );
+        }
+        if let Some(memory) = self.log.memory_bytes_max
+            && memory < shards * SHARD_BYTES_MIN
+        {
+            let needed = units::show_size(shards * SHARD_BYTES_MIN);
+            keys.refuse("log.memory_bytes_max", &format!("{shards} shards need {needed}"));
+        }
+        if self.broker.session_timeout_ms_min > self.broker.session_timeout_ms_max {
+            keys.refuse(
+                "kafka.broker.group.min.session.timeout.ms",
+                "is above kafka.broker.group.max.session.timeout.ms",
+            );
+        }
+        if self.limits.drain_timeout_ms > self.limits.shutdown_timeout_ms {
+            keys.refuse("limits.drain_timeout_ms", "is above limits.shutdown_timeout_ms");
+        }
+        self.refuse_shared_ports(keys);
+    }
+
+    fn refuse_shared_ports(&self, keys: &mut Keys) {
+        let binds = self.binds();
+        for (index, (key, address)) in binds.iter().enumerate() {
+            let other = binds[..index].iter().find(|(_, other)| overlap(*address, *other));
+            if let Some((other, _)) = other {
+                keys.refuse(key, &format!("is also the address of {other}"));
+            }
+        }
+    }
+
+    fn binds(&self) -> Vec<(&'static str, SocketAddr)> {
+        let mut binds = vec![
+            ("kafka.bind", self.kafka.bind),
+            ("kafka.shard_bind", self.kafka.shard_bind),
+            ("native.bind", self.native_bind),
+        ];
+        binds.extend(self.http_bind.iter().map(|address| ("http.bind", *address)));
+        binds
+    }
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let host = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    host && one.port() == other.port() && one.port() != 0
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+fn number32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+impl Node {
+    fn read(keys: &mut Keys) -> Node {
+        let id = keys.integer(
+            ("node.id", "Number of this node; Kafka's broker ids are this × 1024 + shard."),
+            0,
+            0..=2_000_000,
+        );
+        let data_dir = keys.text(
+            ("node.data_dir", "Everything durable lies here; one process at a time."),
+            "./ringway-data",
+            "a path",
+            |text| !text.is_empty(),
+        );
+        let rack = keys.text(
+            ("node.rack", "Rack told to Kafka clients; empty = none."),
+            "",
+            "up to 255 bytes",
+            |text| text.len() <= 255,
+        );
+        Node {
+            id: i32::try_from(id).unwrap_or(0),
+            data_dir: PathBuf::from(data_dir),
+            rack: Some(rack).filter(|rack| !rack.is_empty()),
+        }
+    }
+}
+
+impl Shards {
+    fn read(keys: &mut Keys) -> Shards {
+        let count = keys.auto_integer(
+            ("shards.count", "Shards, one core each; `auto` = allowed cores minus one, at least 1."),
+            1..=SHARDS_MAX,
+        );
+        Shards {
+            count: count.map(number32),
+            cpus: keys.cpus(("shards.cpus", "Cores to take; `auto` = those the process may use.")),
+            control_cpus: keys.cpus((
+                "shards.control_cpus",
+                "Cores of the control plane; `auto` = one that no shard has, if there is one.",
+            )),
+        }
+    }
+}
+
+impl Kafka {
+    fn read(keys: &mut Keys) -> Kafka {
+        let bind = keys.address(("kafka.bind", "Bootstrap address, on every shard."), loopback(9092));
+        let shard_bind = keys.auto_address((
+            "kafka.shard_bind",
+            "First shard's own address, the others follow; `auto` = bootstrap port + 10000.",
+        ));
+        let advertised = keys.text(
+            ("kafka.advertised", "Host told to clients; empty = the address bound."),
+            "",
+            "a host name or IP address",
+            |text| text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || c == '/'),
+        );
+        let advertise = keys.choice(
+            (
+                "kafka.advertise",
+                "Brokers clients see: each shard, or one per node; `auto` = shards up to 16.",
+            ),
+            &[("auto", Advertise::Auto), ("shard", Advertise::Shard), ("node", Advertise::Node)],
+        );
+        let allow_anonymous = keys.flag(
+            (
+                "kafka.allow_anonymous",
+                "Lets any door bind to more than this host although nobody authenticates.",
+            ),
+            false,
+        );
+        let derived = || {
+            let port = match bind.port() {
+                0 => 0,
+                port => port.checked_add(SHARD_PORT_DISTANCE).unwrap_or(0),
+            };
+            SocketAddr::new(bind.ip(), port)
+        };
+        let shard_bind = shard_bind.unwrap_or_else(derived);
+        Kafka { bind, shard_bind, advertised, advertise, allow_anonymous }
+    }
+}
+
+impl Broker {
+    fn read(keys: &mut Keys) -> Broker {
+        let first = keys.rows.len();
+        let auto_create = keys.flag(
+            ("kafka.broker.auto.create.topics.enable", "Metadata requests create unknown topics."),
+            true,
+        );
+        let partitions = keys.integer(
+            ("kafka.broker.num.partitions", "Partitions of a topic that does not say."),
+            1,
+            1..=10_000,
+        );
+        let offsets_partitions = keys.integer(
+            (
+                "kafka.broker.offsets.topic.num.partitions",
+                "Partitions of `__consumer_offsets`; fixed once that topic exists.",
+            ),
+            50,
+            1..=1_000,
+        );
+        let mut group = |name, meaning, default, max| {
+            let value = keys.integer((name, meaning), default, 0..=max);
+            i32::try_from(value).unwrap_or(i32::MAX)
+        };
+        let session_timeout_ms_min = group(
+            "kafka.broker.group.min.session.timeout.ms",
+            "Shortest session timeout a group member may ask for.",
+            6_000,
+            86_400_000,
+        );
+        let session_timeout_ms_max = group(
+            "kafka.broker.group.max.session.timeout.ms",
+            "Longest session timeout a group member may ask for.",
+            1_800_000,
+            86_400_000,
+        );
+        let initial_rebalance_delay_ms = group(
+            "kafka.broker.group.initial.rebalance.delay.ms",
+            "A new group waits this long for more members.",
+            3_000,
+            300_000,
+        );
+        let members_max = keys.integer(
+            ("kafka.broker.group.max.size", "Members of one group at most."),
+            10_000,
+            1..=100_000,
+        );
+        let idle_ms = keys.integer(
+            ("kafka.broker.connections.max.idle.ms", "An idle Kafka connection is closed after it."),
+            600_000,
+            1_000..=86_400_000,
+        );
+        let request_bytes_max = keys.integer(
+            ("kafka.broker.socket.request.max.bytes", "Largest Kafka request."),
+            100 << 20,
+            (64 << 10)..=(1 << 30),
+        );
+        let fetch_bytes_max = keys.integer(
+            ("kafka.broker.fetch.max.bytes", "Largest fetch reply, its first batch apart."),
+            55 << 20,
+            1_024..=(1 << 30),
+        );
+        let topic_defaults = read_topic_defaults(keys);
+        let described = keys.rows[first..]
+            .iter()
+            .filter_map(|row| Some((row.key.strip_prefix(BROKER)?.to_owned(), row.value.clone())))
+            .collect();
+        Broker {
+            auto_create,
+            partitions: number32(partitions),
+            offsets_partitions: number32(offsets_partitions),
+            session_timeout_ms_min,
+            session_timeout_ms_max,
+            initial_rebalance_delay_ms,
+            members_max: number32(members_max),
+            idle_ms,
+            request_bytes_max: number32(request_bytes_max),
+            fetch_bytes_max: number32(fetch_bytes_max),
+            topic_defaults,
+            described,
+        }
+    }
+}
+
+/// Kafka's broker settings that are the defaults of a topic's.
+fn read_topic_defaults(keys: &mut Keys) -> BTreeMap<String, String> {
+    const FOREVER: i64 = i64::MAX;
+    let numbers: [(&str, &str, &str, i64, i64, i64); 6] = [
+        (
+            "segment.bytes",
+            "kafka.broker.log.segment.bytes",
+            "A segment is closed at this size.",
+            1 << 30,
+            1 << 20,
+            i32::MAX as i64,
+        ),
+        (
+            "segment.ms",
+            "kafka.broker.log.roll.ms",
+            "A segment is closed at this age, so that retention can remove it.",
+            604_800_000,
+            1,
+            FOREVER,
+        ),
+        (
+            "retention.bytes",
+            "kafka.broker.log.retention.bytes",
+            "Oldest segments of a partition go above this size; -1 = no limit.",
+            -1,
+            -1,
+            FOREVER,
+        ),
+        (
+            "retention.ms",
+            "kafka.broker.log.retention.ms",
+            "Segments go when their newest record is older; -1 = never.",
+            604_800_000,
+            -1,
+            FOREVER,
+        ),
+        (
+            "max.message.bytes",
+            "kafka.broker.message.max.bytes",
+            "Largest record batch.",
+            1_048_588,
+            0,
+            1 << 30,
+        ),
+        (
+            "min.insync.replicas",
+            "kafka.broker.min.insync.replicas",
+            "Replicas that must have a batch before acks=all; one node has one.",
+            1,
+            1,
+            1,
+        ),
+    ];
+    let mut defaults = BTreeMap::new();
+    for (topic_name, key, meaning, default, min, max) in numbers {
+        let value = keys.signed((key, meaning), default, min..=max);
+        if keys.is_set(key) {
+            defaults.insert(topic_name.to_owned(), value.to_string());
+        }
+    }
+    let timestamp = keys.choice(
+        (
+            "kafka.broker.log.message.timestamp.type",
+            "Whether a record's time is its producer's or that of the append.",
+        ),
+        &[("CreateTime", "CreateTime"), ("LogAppendTime", "LogAppendTime")],
+    );
+    if keys.is_set("kafka.broker.log.message.timestamp.type") {
+        defaults.insert("message.timestamp.type".to_owned(), timestamp.to_owned());
+    }
+    defaults
+}
+
+impl Log {
+    fn read(keys: &mut Keys) -> Log {
+        let memory_bytes_max = keys.auto_size(
+            (
+                "log.memory_bytes_max",
+                "Block memory of all shards; `auto` = min(1/4 of RAM or cgroup limit, 1GiB × shards).",
+            ),
+            SHARD_BYTES_MIN..=(1 << 44),
+        );
+        let direct_io = keys.choice(
+            (
+                "log.direct_io",
+                "O_DIRECT: `prefer` warns where the file system has none, `require` refuses.",
+            ),
+            &USES,
+        );
+        let flush_group_bytes_max = keys.size(
+            ("log.flush_group_bytes_max", "Bytes of one log that share a flush at most."),
+            4 << 20,
+            (128 << 10)..=(64 << 20),
+        );
+        let checkpoint_interval_ms = keys.integer(
+            (
+                "log.checkpoint_interval_ms",
+                "Between two checkpoints of a shard; longer = longer scans after a crash.",
+            ),
+            1_000,
+            100..=60_000,
+        );
+        Log {
+            memory_bytes_max,
+            direct_io,
+            flush_group_bytes_max: number32(flush_group_bytes_max),
+            checkpoint_interval_ms,
+        }
+    }
+}
+
+impl Limits {
+    fn read(keys: &mut Keys) -> Limits {
+        let message_bytes_max = keys.size(
+            ("limits.message_bytes_max", "Largest native message."),
+            50 << 20,
+            (64 << 10)..=(1 << 30),
+        );
+        let conn_requests_max = keys.integer(
+            ("limits.conn_requests_max", "Requests of one connection in flight."),
+            1_024,
+            1..=65_536,
+        );
+        let preauth_timeout_ms = keys.integer(
+            ("limits.preauth_timeout_ms", "From accept to the first whole frame, or the connection goes."),
+            5_000,
+            100..=600_000,
+        );
+        let kafka_elements_max = keys.integer(
+            ("limits.kafka_elements_max", "Array elements in one Kafka request, Produce and Fetch apart."),
+            100_000,
+            1_000..=10_000_000,
+        );
+        let waiting_rows_max = keys.integer(
+            ("limits.waiting_rows_max", "Waiting fetches, produces and joins of a shard."),
+            65_536,
+            1_024..=10_000_000,
+        );
+        let connections_max = keys.integer(
+            ("limits.connections_max", "Connections of a shard; more wait in the backlog."),
+            20_000,
+            16..=1_000_000,
+        );
+        let drain_timeout_ms = keys.integer(
+            ("limits.drain_timeout_ms", "At a stop, for accepted work to finish."),
+            10_000,
+            0..=600_000,
+        );
+        let shutdown_timeout_ms = keys.integer(
+            ("limits.shutdown_timeout_ms", "For the whole stop; then exit 1 without the clean marker."),
+            30_000,
+            1_000..=3_600_000,
+        );
+        Limits {
+            message_bytes_max: number32(message_bytes_max),
+            conn_requests_max: number32(conn_requests_max),
+            preauth_timeout_ms,
+            kafka_elements_max: number32(kafka_elements_max),
+            waiting_rows_max: number32(waiting_rows_max),
+            connections_max: number32(connections_max),
+            drain_timeout_ms,
+            shutdown_timeout_ms,
+        }
+    }
+}
+
+/// `log.memory_bytes_max = "auto"`: min(a quarter of RAM or of the cgroup's limit, 1 GiB × shards), but
+/// never less than the shards need.
+pub(crate) fn memory_bytes_default(shards: u32, host_bytes: Option<u64>) -> u64 {
+    const SHARD_BYTES: u64 = 1 << 30;
+    let wanted = u64::from(shards) * SHARD_BYTES;
+    let quarter = host_bytes.map_or(wanted, |bytes| bytes / 4);
+    wanted.min(quarter).max(u64::from(shards) * SHARD_BYTES_MIN)
+}
+
+/// Memory this process may use: the cgroup's limit or the host's RAM, whichever is less; `None` where
+/// `/proc` and `/sys` are hidden.
+pub(crate) fn host_memory_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok())
+        .map(|kib| kib << 10);
+    let cgroup = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .find_map(|text| text.trim().parse::<u64>().ok());
+    match (total, cgroup) {
+        (Some(total), Some(cgroup)) => Some(total.min(cgroup)),
+        (total, cgroup) => total.or(cgroup),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The control plane: metadata and HTTP. Slow work lives here, so that no shard ever waits for it.
+
+pub(crate) mod meta;

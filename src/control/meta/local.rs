@@ -1,0 +1,240 @@
+//! The store of a lone node: one redb file, one durable commit per transaction.
+
+use super::store::{Event, Expect, MetaStore, Op, Outcome, Page, Row, StoreError, Txn, Watched};
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+/// Key → create revision, mod revision (little-endian), value.
+const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
+/// `revision` → number of the last commit.
+const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("counters");
+/// Events kept for watchers; older ones read as compacted.
+const EVENTS_MAX: usize = 4_096;
+/// Two revisions before each value.
+const REVISIONS_BYTES: usize = 16;
+
+/// An open store.
+pub(crate) struct LocalStore {
+    database: Database,
+    path: PathBuf,
+    revision: u64,
+    events: VecDeque<Event>,
+    /// First revision whose events are all kept.
+    events_from: u64,
+}
+
+impl LocalStore {
+    /// Opens or creates the file.
+    ///
+    /// # Errors
+    /// The file cannot be opened, repaired or written.
+    pub(crate) fn open(path: &Path) -> Result<LocalStore, StoreError> {
+        let failed = |cause: &dyn std::fmt::Display| failure(path, cause);
+        let database = Database::create(path).map_err(|cause| failed(&cause))?;
+        let write = database.begin_write().map_err(|cause| failed(&cause))?;
+        let revision = prepare(&write).map_err(|cause| failed(&cause))?;
+        write.commit().map_err(|cause| failed(&cause))?;
+        Ok(LocalStore {
+            database,
+            path: path.to_owned(),
+            revision,
+            events: VecDeque::new(),
+            events_from: revision + 1,
+        })
+    }
+
+    fn failed(&self, cause: &dyn std::fmt::Display) -> StoreError {
+        failure(&self.path, cause)
+    }
+
+    /// Everything but the commit: outcome, and the events it will have caused.
+    fn run(&self, write: &WriteTransaction, txn: &Txn) -> Result<(Outcome, Vec<Event>), redb::Error> {
+        let mut rows = write.open_table(ROWS)?;
+        let mut found = Vec::new();
+        let mut met = true;
+        for (key, expect) in &txn.compares {
+            let row = rows.get(key.as_str())?.and_then(|bytes| decode(key, bytes.value()));
+            met &= holds(expect, row.as_ref());
+            found.extend(row);
+        }
+        let ops = if met { &txn.then } else { &txn.otherwise };
+        let revision = if ops.is_empty() { self.revision } else { self.revision + 1 };
+        let mut events = Vec::with_capacity(ops.len());
+        for op in ops {
+            events.extend(apply(&mut rows, op, revision)?);
+        }
+        write.open_table(COUNTERS)?.insert("revision", revision)?;
+        let outcome = if met {
+            Outcome::Committed { revision }
+        } else {
+            Outcome::NotMet { revision, found }
+        };
+        Ok((outcome, events))
+    }
+
+    fn read_page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, redb::Error> {
+        let read = self.database.begin_read()?;
+        let table = read.open_table(ROWS)?;
+        let mut page = Page { rows: Vec::new(), revision: self.revision, more: false };
+        let start = after.filter(|after| *after > prefix).unwrap_or(prefix);
+        for entry in table.range(start..)? {
+            let (key, value) = entry?;
+            let key = key.value();
+            if !key.starts_with(prefix) {
+                break;
+            }
+            if after.is_some_and(|after| key <= after) {
+                continue;
+            }
+            if page.rows.len() == limit {
+                page.more = true;
+                break;
+            }
+            page.rows.extend(decode(key, value.value()));
+        }
+        Ok(page)
+    }
+}
+
+impl MetaStore for LocalStore {
+    fn txn(&mut self, txn: &Txn) -> Result<Outcome, StoreError> {
+        txn.check()?;
+        let mut write = self.database.begin_write().map_err(|cause| self.failed(&cause))?;
+        write.set_durability(Durability::Immediate).map_err(|cause| self.failed(&cause))?;
+        let (outcome, events) = self.run(&write, txn).map_err(|cause| self.failed(&cause))?;
+        // A commit that fails may or may not have reached the disk.
+        if write.commit().is_err() {
+            return Ok(Outcome::Unknown);
+        }
+        let (Outcome::Committed { revision } | Outcome::NotMet { revision, .. }) = outcome else {
+            return Ok(outcome);
+        };
+        assert!(revision >= self.revision, "revisions never fall");
+        self.revision = revision;
+        self.events.extend(events);
+        while self.events.len() > EVENTS_MAX {
+            let dropped = self.events.pop_front().map_or(0, |event| event.revision);
+            self.events_from = dropped + 1;
+        }
+        Ok(outcome)
+    }
+
+    fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.read_page(prefix, after, limit).map_err(|cause| self.failed(&cause))
+    }
+
+    fn watch(&self, prefix: &str, from_revision: u64) -> Watched {
+        if from_revision < self.events_from {
+            return Watched::Compacted;
+        }
+        let wanted =
+            |event: &&Event| event.revision >= from_revision && event.key.starts_with(prefix);
+        let events = self.events.iter().filter(wanted).cloned().collect();
+        Watched::Events { events, next: self.revision + 1 }
+    }
+}
+
+fn failure(path: &Path, cause: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Failed { path: path.display().to_string(), cause: cause.to_string() }
+}
+
+fn prepare(write: &WriteTransaction) -> Result<u64, redb::Error> {
+    write.open_table(ROWS)?;
+    let counters = write.open_table(COUNTERS)?;
+    let revision = counters.get("revision")?.map_or(0, |revision| revision.value());
+    Ok(revision)
+}
+
+fn holds(expect: &Expect, row: Option<&Row>) -> bool {
+    match (expect, row) {
+        (Expect::Absent, row) => row.is_none(),
+        (_, None) => false,
+        (Expect::CreateRevision(revision), Some(row)) => row.create_revision == *revision,
+        (Expect::ModRevision(revision), Some(row)) => row.mod_revision == *revision,
+        (Expect::Value(value), Some(row)) => row.value == *value,
+    }
+}
+
+fn apply(
+    rows: &mut redb::Table<'_, &'static str, &'static [u8]>,
+    op: &Op,
+    revision: u64,
+) -> Result<Option<Event>, redb::Error> {
+    match op {
+        Op::Put(key, value) => {
+            let old = rows.get(key.as_str())?.and_then(|bytes| decode(key, bytes.value()));
+            let created = old.map_or(revision, |row| row.create_revision);
+            let mut bytes = Vec::with_capacity(REVISIONS_BYTES + value.len());
+            bytes.extend_from_slice(&created.to_le_bytes());
+            bytes.extend_from_slice(&revision.to_le_bytes());
+            bytes.extend_from_slice(value);
+            rows.insert(key.as_str(), bytes.as_slice())?;
+            Ok(Some(Event { revision, key: key.clone(), value: Some(value.clone()) }))
+        }
+        Op::Delete(key) => {
+            let existed = rows.remove(key.as_str())?.is_some();
+            Ok(existed.then(|| Event { revision, key: key.clone(), value: None }))
+        }
+    }
+}
+
+fn decode(key: &str, bytes: &[u8]) -> Option<Row> {
+    let (created, rest) = bytes.split_first_chunk::<8>()?;
+    let (modified, value) = rest.split_first_chunk::<8>()?;
+    Some(Row {
+        key: key.to_owned(),
+        value: value.to_vec(),
+        create_revision: u64::from_le_bytes(*created),
+        mod_revision: u64::from_le_bytes(*modified),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance;
+    use super::*;
+
+    fn open(directory: &tempfile::TempDir) -> LocalStore {
+        LocalStore::open(&directory.path().join("metastore.redb")).expect("opens")
+    }
+
+    #[test]
+    fn local_store_conforms() {
+        conformance::run(&mut || {
+            let directory = tempfile::tempdir().expect("temporary directory");
+            let store = open(&directory);
+            (Box::new(store), Box::new(directory))
+        });
+    }
+
+    #[test]
+    fn rows_and_revisions_survive_a_restart_and_old_events_are_compacted() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let put = |value: &str| Txn {
+            then: vec![Op::Put("a".to_owned(), value.as_bytes().to_vec())],
+            ..Txn::default()
+        };
+        let mut store = open(&directory);
+        store.txn(&put("1")).expect("commits");
+        store.txn(&put("2")).expect("commits");
+        drop(store);
+        let mut store = open(&directory);
+        let page = store.range("a", None, 10).expect("reads");
+        assert_eq!((page.revision, page.rows[0].create_revision), (2, 1));
+        assert_eq!((page.rows[0].mod_revision, &*page.rows[0].value), (2, &b"2"[..]));
+        assert_eq!(store.watch("", 2), Watched::Compacted);
+        assert_eq!(store.watch("", 3), Watched::Events { events: vec![], next: 3 });
+        assert_eq!(store.txn(&put("3")).expect("commits"), Outcome::Committed { revision: 3 });
+    }
+
+    #[test]
+    fn a_second_owner_of_the_file_is_refused() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let _first = open(&directory);
+        let second = LocalStore::open(&directory.path().join("metastore.redb"));
+        assert!(matches!(second, Err(StoreError::Failed { .. })));
+    }
+}
