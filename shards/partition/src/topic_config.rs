@@ -7,6 +7,7 @@ use crate::topic_settings::{Kind, SETTINGS, Setting, setting};
 use ringway_log::logs::{Durability, LogSettings};
 use ringway_wire::ids::TopicUuid;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Typed settings that the broker acts on, and all overrides as given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct TopicConfig {
     /// Overrides by Kafka's name, as given (described as they are). Change them with
     /// [`TopicConfig::set`]: it keeps the typed fields in step.
     pub overrides: BTreeMap<String, String>,
+    /// What the operator gave as defaults of all topics, by the topic's own setting name.
+    broker_defaults: Arc<BTreeMap<String, String>>,
     /// `segment.bytes`.
     pub segment_bytes: u64,
     /// `segment.ms`.
@@ -42,6 +45,7 @@ impl Default for TopicConfig {
     fn default() -> TopicConfig {
         let mut config = TopicConfig {
             overrides: BTreeMap::new(),
+            broker_defaults: Arc::default(),
             segment_bytes: 0,
             segment_ms: 0,
             retention_ms: None,
@@ -153,7 +157,23 @@ impl TopicConfig {
     pub fn from_overrides<'a>(
         given: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
     ) -> Result<TopicConfig, ConfigError> {
+        TopicConfig::with_broker_defaults(Arc::default(), given)
+    }
+
+    /// The same above the operator's defaults (`kafka.broker` of the configuration).
+    ///
+    /// # Errors
+    /// The first default or setting that [`TopicConfig::parse`] refuses.
+    pub fn with_broker_defaults<'a>(
+        defaults: Arc<BTreeMap<String, String>>,
+        given: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Result<TopicConfig, ConfigError> {
         let mut config = TopicConfig::default();
+        for (name, value) in defaults.iter() {
+            let value = TopicConfig::parse(name, value)?;
+            config.apply(name, &value);
+        }
+        config.broker_defaults = defaults;
         for (name, value) in given {
             config.set(name, value)?;
         }
@@ -173,7 +193,8 @@ impl TopicConfig {
                 self.overrides.insert(name.to_owned(), value);
             }
             None => {
-                self.apply(name, row.default);
+                let value = self.inherited(row).0.to_owned();
+                self.apply(name, &value);
                 self.overrides.remove(name);
             }
         }
@@ -186,23 +207,35 @@ impl TopicConfig {
         SETTINGS.iter().map(|row| self.describe_row(row)).collect()
     }
 
+    /// What holds without an override, and where it comes from.
+    fn inherited(&self, row: &'static Setting) -> (&str, ConfigSource) {
+        match self.broker_defaults.get(row.name) {
+            Some(value) => (value, ConfigSource::StaticBroker),
+            None => (row.default, ConfigSource::Default),
+        }
+    }
+
     fn describe_row(&self, row: &'static Setting) -> ConfigRow {
         let given = self.overrides.get(row.name);
+        let (inherited, inherited_source) = self.inherited(row);
         let mut synonyms = Vec::new();
         if let Some(value) = given {
             synonyms.push((row.name, value.clone(), ConfigSource::DynamicTopic));
         }
         if let Some(broker) = row.broker_name {
+            if inherited_source == ConfigSource::StaticBroker {
+                synonyms.push((broker, inherited.to_owned(), inherited_source));
+            }
             synonyms.push((broker, row.default.to_owned(), ConfigSource::Default));
         }
         ConfigRow {
             name: row.name,
-            value: given.cloned().unwrap_or_else(|| row.default.to_owned()),
+            value: given.map_or(inherited, String::as_str).to_owned(),
             default: row.default,
             source: if given.is_some() {
                 ConfigSource::DynamicTopic
             } else {
-                ConfigSource::Default
+                inherited_source
             },
             kind: row.kind.config_type(),
             synonyms,
@@ -334,5 +367,24 @@ mod tests {
         assert_eq!(row.kind, ConfigType::Long);
         assert_eq!(row.synonyms.len(), 2);
         assert!(rows.windows(2).all(|pair| pair[0].name < pair[1].name));
+    }
+
+    #[test]
+    fn broker_defaults_hold_until_a_topic_says_otherwise() {
+        let defaults: BTreeMap<String, String> =
+            [("retention.ms".to_owned(), "7".to_owned())].into_iter().collect();
+        let mut config =
+            TopicConfig::with_broker_defaults(Arc::new(defaults), [("retention.ms", Some("5"))])
+                .expect("valid");
+        assert_eq!(config.retention_ms, Some(5));
+        config.set("retention.ms", None).expect("known");
+        assert_eq!(config.retention_ms, Some(7));
+        let rows = config.describe();
+        let row = rows.iter().find(|row| row.name == "retention.ms").expect("known");
+        assert_eq!((row.value.as_str(), row.source), ("7", ConfigSource::StaticBroker));
+        assert_eq!(row.synonyms.len(), 2);
+        let bad: BTreeMap<String, String> =
+            [("retention.ms".to_owned(), "soon".to_owned())].into_iter().collect();
+        assert!(TopicConfig::with_broker_defaults(Arc::new(bad), []).is_err());
     }
 }
