@@ -12,5 +12,6 @@ pub mod crc32c;
 pub mod error_code;
 pub mod header;
 pub mod ids;
+pub mod native;
 pub mod records;
 pub mod varint;
