@@ -1,0 +1,326 @@
+//! One simulated file: what is durable, what is written but not flushed, what is still in flight.
+//! Owner: `Disk`.
+//! Invariant: a read sees durable bytes under all completed writes; a cut keeps any part of the rest.
+//! Not here: names (`names.rs`), requests (`disk.rs`).
+
+use crate::rng::Rng;
+
+/// The unit that is written whole or not at all when the power goes.
+pub const SECTOR: usize = 512;
+const PAGE: usize = 4096;
+
+/// A write that no flush has covered yet.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Names it among the disk's requests.
+    pub op: u64,
+    /// Byte position.
+    pub at: usize,
+    /// What was asked to be written.
+    pub bytes: Vec<u8>,
+    /// Order of completion; `None` while in flight.
+    pub completed: Option<u64>,
+}
+
+/// How a cut treats one pending write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tear {
+    /// Nothing arrived.
+    None,
+    /// All arrived.
+    All,
+    /// Each sector by itself.
+    Sectors,
+    /// The first sectors.
+    Prefix,
+    /// All but one sector.
+    Hole,
+    /// Old and new sectors mixed, mostly new.
+    Mixed,
+}
+
+/// One file.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    pages: Vec<Option<Box<[u8; PAGE]>>>,
+    size: usize,
+    durable_size: usize,
+    pending: Vec<Pending>,
+}
+
+impl File {
+    /// A file of zeros whose size is durable.
+    #[must_use]
+    pub fn new(size: usize) -> File {
+        File { size, durable_size: size, ..File::default() }
+    }
+
+    /// Size as a reader sees it.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether everything it holds is durable.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && self.size == self.durable_size
+    }
+
+    /// Sets the size; volatile until the next flush unless `durable`.
+    pub fn resize(&mut self, size: usize, durable: bool) {
+        self.size = size;
+        if durable {
+            self.settle_size();
+        }
+    }
+
+    /// A write was submitted.
+    pub fn submit(&mut self, op: u64, at: usize, bytes: Vec<u8>) {
+        self.pending.push(Pending { op, at, bytes, completed: None });
+    }
+
+    /// A write arrived; returns its bytes to compare them with what the requester now holds.
+    pub fn complete(&mut self, op: u64, order: u64) -> &[u8] {
+        for write in &mut self.pending {
+            if write.op == op {
+                write.completed = Some(order);
+                return &write.bytes;
+            }
+        }
+        &[]
+    }
+
+    /// A write with RWF_DSYNC arrived: durable by itself.
+    pub fn settle_one(&mut self, op: u64) {
+        if let Some(index) = self.pending.iter().position(|write| write.op == op) {
+            let write = self.pending.remove(index);
+            self.store(write.at, &write.bytes);
+        }
+    }
+
+    /// A flush ended: writes completed before `mark` are durable, in the order they completed.
+    pub fn flush(&mut self, mark: u64) {
+        self.settle_size();
+        let (mut done, rest): (Vec<Pending>, Vec<Pending>) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|write| write.completed.is_some_and(|order| order < mark));
+        done.sort_by_key(|write| write.completed);
+        for write in &done {
+            self.store(write.at, &write.bytes);
+        }
+        self.pending = rest;
+    }
+
+    /// Reads up to `into.len()` bytes at `at`; returns how many there are.
+    pub fn read(&self, at: usize, into: &mut [u8]) -> usize {
+        let count = self.size.saturating_sub(at).min(into.len());
+        let into = &mut into[..count];
+        self.load(at, into);
+        let mut done: Vec<&Pending> =
+            self.pending.iter().filter(|write| write.completed.is_some()).collect();
+        done.sort_by_key(|write| write.completed);
+        for write in done {
+            let from = write.at.max(at);
+            let to = (write.at + write.bytes.len()).min(at + count);
+            if from < to {
+                into[from - at..to - at]
+                    .copy_from_slice(&write.bytes[from - write.at..to - write.at]);
+            }
+        }
+        count
+    }
+
+    /// Power goes: any part of what is not durable survives.
+    pub fn cut(&mut self, rng: &mut Rng, mood: CutMood) {
+        if self.size != self.durable_size {
+            if rng.percent(50) {
+                self.settle_size();
+            }
+            self.size = self.durable_size;
+        }
+        let mut writes = std::mem::take(&mut self.pending);
+        // What completed earlier usually, not always, reached the medium earlier.
+        writes.sort_by_key(|write| write.completed.unwrap_or(u64::MAX));
+        for write in &writes {
+            self.tear(write, mood.tear(rng), rng);
+        }
+    }
+
+    /// The process dies: completed writes stay in the device's cache, those in flight may still land.
+    pub fn crash(&mut self, rng: &mut Rng, order: &mut u64) {
+        let mut kept = Vec::new();
+        for mut write in std::mem::take(&mut self.pending) {
+            if write.completed.is_none() {
+                match rng.below(3) {
+                    0 => continue,
+                    1 => {}
+                    _ => {
+                        let pages = rng.index(write.bytes.len() / PAGE + 1);
+                        write.bytes.truncate(pages * PAGE);
+                    }
+                }
+                if write.bytes.is_empty() {
+                    continue;
+                }
+                write.completed = Some(*order);
+                *order += 1;
+            }
+            kept.push(write);
+        }
+        self.pending = kept;
+    }
+
+    fn tear(&mut self, write: &Pending, tear: Tear, rng: &mut Rng) {
+        let sectors = write.bytes.len() / SECTOR;
+        let chosen = rng.index(sectors.max(1));
+        for sector in 0..sectors {
+            let keep = match tear {
+                Tear::None => false,
+                Tear::All => true,
+                Tear::Sectors => rng.percent(50),
+                Tear::Prefix => sector < chosen,
+                Tear::Hole => sector != chosen,
+                Tear::Mixed => sector == chosen || rng.percent(85),
+            };
+            if keep {
+                let from = sector * SECTOR;
+                self.store(write.at + from, &write.bytes[from..from + SECTOR]);
+            }
+        }
+    }
+
+    fn settle_size(&mut self) {
+        if self.size < self.durable_size {
+            self.pages.truncate(self.size.div_ceil(PAGE));
+        }
+        self.durable_size = self.size;
+    }
+
+    fn store(&mut self, at: usize, bytes: &[u8]) {
+        let mut done = 0;
+        // Bytes beyond the size went with the space that held them.
+        let end = bytes.len().min(self.durable_size.max(self.size).saturating_sub(at));
+        while done < end {
+            let (page, offset) = ((at + done) / PAGE, (at + done) % PAGE);
+            let count = (PAGE - offset).min(end - done);
+            if self.pages.len() <= page {
+                self.pages.resize_with(page + 1, || None);
+            }
+            let page = self.pages[page].get_or_insert_with(|| Box::new([0; PAGE]));
+            page[offset..offset + count].copy_from_slice(&bytes[done..done + count]);
+            done += count;
+        }
+    }
+
+    fn load(&self, at: usize, into: &mut [u8]) {
+        let mut done = 0;
+        while done < into.len() {
+            let (page, offset) = ((at + done) / PAGE, (at + done) % PAGE);
+            let count = (PAGE - offset).min(into.len() - done);
+            let target = &mut into[done..done + count];
+            match self.pages.get(page) {
+                Some(Some(page)) => target.copy_from_slice(&page[offset..offset + count]),
+                _ => target.fill(0),
+            }
+            done += count;
+        }
+    }
+}
+
+/// What one cut is inclined to: a run of cuts that all tear alike would miss the rare mixtures.
+#[derive(Clone, Copy, Debug)]
+pub enum CutMood {
+    /// Every write by itself, any way.
+    Any,
+    /// Nothing unflushed survives.
+    Nothing,
+    /// Everything unflushed survives.
+    Everything,
+    /// Only tears inside writes.
+    Torn,
+}
+
+impl CutMood {
+    /// Draws a mood.
+    pub fn draw(rng: &mut Rng) -> CutMood {
+        match rng.below(10) {
+            0 | 1 => CutMood::Nothing,
+            2 => CutMood::Everything,
+            3 | 4 => CutMood::Torn,
+            _ => CutMood::Any,
+        }
+    }
+
+    fn tear(self, rng: &mut Rng) -> Tear {
+        match self {
+            CutMood::Nothing => Tear::None,
+            CutMood::Everything => Tear::All,
+            CutMood::Torn => rng.pick(&[Tear::Sectors, Tear::Prefix, Tear::Hole, Tear::Mixed]),
+            CutMood::Any => rng.pick(&[
+                Tear::None,
+                Tear::All,
+                Tear::Sectors,
+                Tear::Prefix,
+                Tear::Hole,
+                Tear::Mixed,
+            ]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn byte_at(file: &File, at: usize) -> u8 {
+        let mut one = [0xEE];
+        assert_eq!(file.read(at, &mut one), 1);
+        one[0]
+    }
+
+    #[test]
+    fn a_flush_covers_only_writes_completed_before_it() {
+        let mut file = File::new(8192);
+        file.submit(1, 0, vec![1; 4096]);
+        file.submit(2, 4096, vec![2; 4096]);
+        file.complete(1, 10);
+        let mark = 11;
+        file.complete(2, 11);
+        file.flush(mark);
+        file.cut(&mut Rng::new(1), CutMood::Nothing);
+        assert_eq!((byte_at(&file, 0), byte_at(&file, 4096)), (1, 0));
+    }
+
+    #[test]
+    fn a_write_in_flight_is_not_read() {
+        let mut file = File::new(4096);
+        file.submit(1, 0, vec![1; 4096]);
+        assert_eq!(byte_at(&file, 0), 0);
+        file.complete(1, 0);
+        assert_eq!(byte_at(&file, 0), 1);
+    }
+
+    #[test]
+    fn a_size_is_volatile_until_flushed() {
+        let mut seen = [false; 2];
+        for seed in 0..50 {
+            let mut file = File::new(4096);
+            file.resize(8192, false);
+            file.cut(&mut Rng::new(seed), CutMood::Nothing);
+            seen[usize::from(file.size() == 8192)] = true;
+        }
+        assert_eq!(seen, [true, true]);
+    }
+
+    #[test]
+    fn completed_writes_survive_a_crash_and_not_the_cut_after_it() {
+        let mut file = File::new(4096);
+        file.submit(1, 0, vec![1; 4096]);
+        file.complete(1, 0);
+        file.crash(&mut Rng::new(3), &mut 1);
+        assert_eq!(byte_at(&file, 0), 1);
+        file.cut(&mut Rng::new(3), CutMood::Nothing);
+        assert_eq!(byte_at(&file, 0), 0);
+    }
+}
