@@ -247,6 +247,16 @@ impl Blocks {
         self.blocks.iter().map(|block| u64::from(block.holds)).sum()
     }
 
+    /// Gives the pooled memory back for a life to come; whoever still names a slice loses it.
+    #[must_use]
+    pub fn into_memory(self) -> Vec<&'static mut [u8]> {
+        let pooled = |block: Block| match block.memory {
+            Memory::Pooled(bytes) => Some(bytes),
+            Memory::Large(_) | Memory::Absent => None,
+        };
+        self.blocks.into_iter().filter_map(pooled).collect()
+    }
+
     fn live(&mut self, slice: Slice) -> &mut Block {
         let slot = &mut self.blocks[slice.block as usize];
         assert!(slot.holds > 0 && slot.generation == slice.generation, "{slice:?} was released");

@@ -54,7 +54,8 @@ impl Control {
         validate_only: bool,
         internal: bool,
     ) -> (MetaAnswer, bool) {
-        let failed = |code: ErrorCode, message: String| (MetaAnswer::Failed { code, message }, false);
+        let failed =
+            |code: ErrorCode, message: String| (MetaAnswer::Failed { code, message }, false);
         if self.topics.contains_key(name) {
             return failed(ErrorCode::TopicAlreadyExists, format!("topic {name} exists"));
         }
@@ -67,11 +68,23 @@ impl Control {
         if validate_only {
             return (MetaAnswer::Created { topic_id: 0, partitions }, false);
         }
-        (MetaAnswer::Created { topic_id: self.insert(name, partitions, config, internal), partitions }, true)
+        (
+            MetaAnswer::Created {
+                topic_id: self.insert(name, partitions, config, internal),
+                partitions,
+            },
+            true,
+        )
     }
 
     /// Adds a topic whatever the bounds of Kafka's settings; returns its number.
-    pub fn insert(&mut self, name: &str, partitions: u32, config: TopicConfig, internal: bool) -> u64 {
+    pub fn insert(
+        &mut self,
+        name: &str,
+        partitions: u32,
+        config: TopicConfig,
+        internal: bool,
+    ) -> u64 {
         let id = self.next_topic;
         self.next_topic += 1;
         let mut uuid = [0; 16];

@@ -139,13 +139,25 @@ impl Disk {
         assert!(!bytes.is_empty(), "C1: empty write at {at}");
         let file = self.inode(file);
         let target = &mut self.files[file];
-        assert!(at + bytes.len() <= target.size(), "P17: write of {}..{} into a file of {}", at, at + bytes.len(), target.size());
+        assert!(
+            at + bytes.len() <= target.size(),
+            "P17: write of {}..{} into a file of {}",
+            at,
+            at + bytes.len(),
+            target.size()
+        );
         let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         target.submit(op, at, bytes);
         Work::Write { file, slices: slices.to_vec(), bytes: count, durable }
     }
 
-    fn submit_read(&mut self, file: FileId, at: u64, into: Slice, blocks: Option<&mut Blocks>) -> Work {
+    fn submit_read(
+        &mut self,
+        file: FileId,
+        at: u64,
+        into: Slice,
+        blocks: Option<&mut Blocks>,
+    ) -> Work {
         let at = to_usize(at);
         assert!(at % self.block == 0, "C1: read at {at}");
         self.check_slice(into);
@@ -195,9 +207,9 @@ impl Disk {
             IoRequest::RemoveSmall { id, file } => {
                 (*id, Work::PutSmall { file: *file, body: None }, Weight::Flush)
             }
-            IoRequest::Write { id, .. } | IoRequest::Read { id, .. } | IoRequest::Flush { id, .. } => {
-                (*id, Work::List { dir: Dir::Root }, Weight::Name)
-            }
+            IoRequest::Write { id, .. }
+            | IoRequest::Read { id, .. }
+            | IoRequest::Flush { id, .. } => (*id, Work::List { dir: Dir::Root }, Weight::Name),
         }
     }
 
@@ -229,7 +241,8 @@ impl Disk {
                 Ok(IoOk::Bytes(bytes))
             }
             Work::Read { file, at, into } => {
-                let count = blocks.map_or(0, |blocks| self.files[file].read(at, blocks.target_mut(into)));
+                let count =
+                    blocks.map_or(0, |blocks| self.files[file].read(at, blocks.target_mut(into)));
                 Ok(IoOk::Bytes(u32::try_from(count).unwrap_or(0)))
             }
             Work::Flush { file, mark } => {
@@ -259,7 +272,10 @@ impl Disk {
                 let file = self.names.segment(name).ok_or(ENOENT)?;
                 let slot = self.free_slot();
                 self.slots[slot as usize] = Some(file);
-                return Ok(IoOk::File { file: FileId(slot), bytes: self.files[file].size() as u64 });
+                return Ok(IoOk::File {
+                    file: FileId(slot),
+                    bytes: self.files[file].size() as u64,
+                });
             }
             Work::Close { slot } => self.slots[slot as usize] = None,
             Work::Unlink { name } => {
@@ -413,7 +429,9 @@ pub fn hash_request(hash: u64, request: &IoRequest) -> u64 {
         }
         IoRequest::Read { id, file, at, .. } => mix(mix(kind(2, id), u64::from(file.0)), *at),
         IoRequest::Flush { id, file } => mix(kind(3, id), u64::from(file.0)),
-        IoRequest::Prepare { id, name, bytes, .. } => mix(mix(kind(4, id), name.base_offset), *bytes),
+        IoRequest::Prepare { id, name, bytes, .. } => {
+            mix(mix(kind(4, id), name.base_offset), *bytes)
+        }
         IoRequest::Adopt { id, name, .. } => mix(kind(5, id), name.base_offset),
         IoRequest::Extend { id, to, .. } => mix(kind(6, id), *to),
         IoRequest::Trim { id, bytes, .. } => mix(kind(7, id), *bytes),

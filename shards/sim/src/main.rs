@@ -1,2 +1,4 @@
-//! The simulator.
+//! Runs seeds.
+#![forbid(unsafe_code)]
+
 fn main() {}

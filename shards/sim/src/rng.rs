@@ -105,7 +105,10 @@ mod tests {
     fn the_stream_of_a_seed_is_fixed() {
         let mut rng = Rng::new(1);
         let first: Vec<u64> = (0..3).map(|_| rng.bits()).collect();
-        assert_eq!(first, [12_966_619_160_104_079_557, 9_600_361_134_598_540_522, 10_590_380_919_521_690_900]);
+        assert_eq!(
+            first,
+            [12_966_619_160_104_079_557, 9_600_361_134_598_540_522, 10_590_380_919_521_690_900]
+        );
     }
 
     #[test]

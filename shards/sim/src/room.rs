@@ -228,7 +228,8 @@ pub fn see_kafka(bytes: &[u8], into: &mut Vec<FrameSeen>) {
     let mut rest = bytes;
     while rest.len() >= 61 {
         let word = |at: usize| -> [u8; 4] { [rest[at], rest[at + 1], rest[at + 2], rest[at + 3]] };
-        let base = (u64::from(u32::from_be_bytes(word(0))) << 32) | u64::from(u32::from_be_bytes(word(4)));
+        let base =
+            (u64::from(u32::from_be_bytes(word(0))) << 32) | u64::from(u32::from_be_bytes(word(4)));
         let len = 12 + u32::from_be_bytes(word(8)) as usize;
         if len < 61 || len > rest.len() {
             return;

@@ -58,7 +58,9 @@ impl Trace {
         while rest.len() >= 12 {
             let (line, len) = match rest {
                 [b'V', b'2', 1, ..] => (envelope(rest), frame_len_at(rest, false)),
-                [b'V', b'2', ..] => (format!("native batch of {} bytes", rest.len()), frame_len_at(rest, true)),
+                [b'V', b'2', ..] => {
+                    (format!("native batch of {} bytes", rest.len()), frame_len_at(rest, true))
+                }
                 _ => kafka(rest),
             };
             self.tell(|| format!("{at_ns} connection {connection} sends {line}"));

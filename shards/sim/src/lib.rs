@@ -1,0 +1,19 @@
+//! Ringway's deterministic simulator: the shipped wire, log, partition and doors code over a made-up
+//! disk, network and clock, and a checker of D1–D9.
+//! Owner: nobody; a run belongs to its seed.
+//! Invariant: a run is a pure function of its seed and profile.
+//! Not here: real I/O, threads, the clock of the host (`main.rs` alone counts seconds).
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod control;
+pub mod disk;
+pub mod file;
+pub mod names;
+pub mod network;
+pub mod node;
+pub mod process;
+pub mod queue;
+pub mod rng;
+pub mod room;
+pub mod trace;
