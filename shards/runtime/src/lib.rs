@@ -4,11 +4,13 @@
 //! logic of the floors below and submits once per turn.
 
 pub mod block_pool;
+mod blocking_disk;
 pub mod clock;
 pub mod counters;
 pub mod directory;
 pub mod disk;
 pub mod error;
+mod layout;
 pub mod mesh;
 pub mod net;
 pub mod placement;
