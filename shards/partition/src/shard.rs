@@ -4,73 +4,36 @@
 //! Not here: what each request does (one file each), time, threads.
 
 use crate::catalog::Catalog;
-use crate::request::{Input, Out};
+use crate::fetch::Fetch;
+use crate::log_events;
+use crate::openings::Openings;
+use crate::partition::Partitions;
+use crate::produce_rows::Produce;
+use crate::request::{Input, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request, RequestId};
+use crate::rules::Rules;
+use crate::turn::{Ground, OWN_OFFSETS_TOPIC, OWN_PRODUCER_IDS, Turn, mesh_asker, mesh_id};
 use ringway_log::blocks::Blocks;
 use ringway_log::directory::DirectoryFacts;
 use ringway_log::io::Now;
-use ringway_log::logs::LogCounts;
+use ringway_log::logs::{Logs, LogsConfig};
+use ringway_wire::error_code::ErrorCode;
+use ringway_wire::ids::{LogKey, ShardId, shard_of};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Bounds and settings of one shard.
-#[derive(Clone, Debug)]
-pub struct ShardConfig {
-    /// This shard.
-    pub shard: u32,
-    /// Largest flush group, bytes.
-    pub flush_group_bytes_max: u32,
-    /// Largest frame, bytes.
-    pub frame_bytes_max: u32,
-    /// Checkpoint interval, ms.
-    pub checkpoint_interval_ms: u64,
-    /// Waiting rows at most (fetches, produces, joins).
-    pub waiting_rows_max: usize,
-    /// Seed for made-up ids (member ids); the process draws it, the simulator fixes it.
-    pub seed: u64,
-    /// Group rules (G12).
-    pub group: GroupConfig,
-}
+pub use crate::shard_config::{GroupConfig, ShardConfig, ShardCounts};
 
-/// Kafka's group settings.
-#[derive(Clone, Debug)]
-pub struct GroupConfig {
-    /// `group.min.session.timeout.ms`.
-    pub session_timeout_ms_min: i32,
-    /// `group.max.session.timeout.ms`.
-    pub session_timeout_ms_max: i32,
-    /// `group.initial.rebalance.delay.ms`.
-    pub initial_rebalance_delay_ms: i32,
-    /// `group.max.size`.
-    pub members_max: usize,
-    /// `offsets.topic.num.partitions`.
-    pub offsets_partitions: u32,
-}
-
-/// Counts since start, copied to the shard's counters once a turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardCounts {
-    /// Of the logs.
-    pub log: LogCounts,
-    /// Produce requests accepted.
-    pub produced_batches: u64,
-    /// Batches answered from the duplicate window.
-    pub duplicate_batches: u64,
-    /// Batches refused.
-    pub refused_batches: u64,
-    /// Records sent to consumers.
-    pub fetched_records: u64,
-    /// Bytes sent to consumers.
-    pub fetched_bytes: u64,
-    /// Requests that crossed the mesh.
-    pub foreign_requests: u64,
-    /// Waiting rows now.
-    pub waiting_rows: u64,
-    /// Groups coordinated here now.
-    pub groups: u64,
-}
+/// Largest single cold read beyond its first frame: one block's worth of headers and then some.
+const COLD_READ_BYTES_MAX: u32 = 1 << 20;
+/// Part of the pool that the tail cache never takes.
+const RESERVE_SHARE: usize = 8;
+/// Times the logs plan within one tick: an answer may bring the next append.
+const PLANS_PER_TICK_MAX: u32 = 4;
 
 /// One shard's logic.
 pub struct Shard {
-    _config: ShardConfig,
+    ground: Ground,
+    rules: Rules,
 }
 
 impl Shard {
@@ -83,18 +46,227 @@ impl Shard {
         blocks: &mut Blocks,
         out: &mut Out,
     ) -> Shard {
-        let _ = (facts, catalog, now, blocks, out);
-        Shard { _config: config }
+        let logs_config = LogsConfig {
+            shard: config.shard,
+            flush_group_bytes_max: config.flush_group_bytes_max,
+            frame_bytes_max: config.frame_bytes_max,
+            checkpoint_interval_ns: config.checkpoint_interval_ms.saturating_mul(1_000_000),
+            cold_read_bytes_max: COLD_READ_BYTES_MAX,
+            reserve_blocks: blocks.pooled_count() / RESERVE_SHARE,
+            shard_count: catalog.shard_count,
+        };
+        let mut openings = Openings::default();
+        let mut partitions = Partitions::default();
+        let mine = openings.at_start(&config, &catalog, &facts.logs, &mut partitions);
+        let logs = Logs::start(logs_config, facts, mine, now, blocks, &mut out.io);
+        let ground = Ground {
+            config,
+            catalog,
+            logs,
+            partitions,
+            counts: ShardCounts::default(),
+            serving: false,
+            stopping: false,
+            readers: BTreeMap::new(),
+            own_replies: Vec::new(),
+            appended: false,
+        };
+        let mut shard = Shard { ground, rules: Rules { openings, ..Rules::default() } };
+        let mut turn = Turn { now, ground: &mut shard.ground, blocks, out };
+        log_events::drain(&mut shard.rules, &mut turn);
+        shard
     }
 
     /// Everything that can happen. Effects are appended to `out`.
     pub fn step(&mut self, now: Now, input: Input, blocks: &mut Blocks, out: &mut Out) {
-        let _ = (now, input, blocks, out);
+        let Shard { ground, rules } = self;
+        let mut turn = Turn { now, ground, blocks, out };
+        match input {
+            Input::Request(id, request) => rules.request(&mut turn, id, request),
+            Input::Gone(id) => rules.gone(&mut turn, id),
+            Input::Io(done) => {
+                let Turn { ground, blocks, out, .. } = &mut turn;
+                let ours = ground.logs.on_io(now, done, blocks, &mut out.io);
+                assert!(ours, "the logs alone ask for I/O");
+            }
+            Input::Catalog(catalog) => rules.catalog(&mut turn, catalog),
+            Input::Meta(id, answer) => rules.meta(&mut turn, id, answer),
+            Input::Mesh(from, message) => rules.mesh_message(&mut turn, from, message),
+            Input::Job(job, result) => rules.searches.job_done(&mut turn, job, &result),
+            Input::PeersRecovered => {
+                turn.ground.serving = true;
+                turn.ground.logs.peers_recovered(&mut turn.out.io);
+                rules.groups.serve(&mut turn);
+            }
+            Input::Stop => rules.stop(&mut turn),
+            Input::Tick => return rules.tick(&mut turn),
+        }
+        rules.settle(&mut turn);
     }
 
     /// Counts since start.
     #[must_use]
     pub fn counts(&self) -> ShardCounts {
-        ShardCounts::default()
+        let waiting_rows = self.rules.waiting_rows();
+        let groups = self.rules.groups.len() as u64;
+        ShardCounts { log: self.ground.logs.counts(), waiting_rows, groups, ..self.ground.counts }
     }
+}
+
+impl Rules {
+    fn request(&mut self, turn: &mut Turn<'_>, id: RequestId, request: Request) {
+        if let Some(owner) = self.owner(turn, &request) {
+            if mesh_asker(id).is_some() {
+                // The asker computes ownership as we do: only a broken catalog comes here.
+                return turn.refuse(id, ErrorCode::NotLeaderOrFollower, "owned by another shard");
+            }
+            return self.mesh.forward(turn, id, owner, request);
+        }
+        match request {
+            Request::Produce { key, acks, deadline_ns, payload, encoding } => {
+                let produce = Produce { key, acks, deadline_ns, payload, encoding };
+                self.produces.request(turn, id, produce);
+            }
+            Request::Fetch { parts, bytes_min, bytes_max, deadline_ns } => {
+                let fetch = Fetch { parts, bytes_min, bytes_max, deadline_ns };
+                self.fetches.request(turn, &mut self.mesh, id, fetch);
+            }
+            Request::ListOffsets { key, at, leader_epoch } => {
+                self.searches.request(turn, id, key, at, leader_epoch);
+            }
+            Request::Meta(op) => turn.out.meta.push((id, op)),
+            Request::InitProducerId { producer_id, epoch } => {
+                self.producer_ids.request(turn, id, producer_id, epoch);
+            }
+            Request::Group(call) => self.groups.request(turn, id, call),
+            Request::DescribeLog { key } => describe(turn, id, key),
+        }
+    }
+
+    /// The other shard that must answer `request`, if one must. Fetches look at their parts
+    /// themselves; metadata and producer ids are any shard's.
+    fn owner(&self, turn: &Turn<'_>, request: &Request) -> Option<ShardId> {
+        let of = |key: LogKey| shard_of(key, turn.ground.catalog.shard_count);
+        let owner = match request {
+            Request::Produce { key, .. }
+            | Request::ListOffsets { key, .. }
+            | Request::DescribeLog { key } => of(*key),
+            Request::Group(call) => of(self.groups.offsets_log(turn, call.group())?),
+            Request::Fetch { .. } | Request::Meta(_) | Request::InitProducerId { .. } => {
+                return None;
+            }
+        };
+        (owner != turn.ground.config.shard).then_some(owner)
+    }
+
+    fn gone(&mut self, turn: &mut Turn<'_>, id: RequestId) {
+        self.mesh.gone(turn, id);
+        self.fetches.gone(turn, &mut self.mesh, id);
+    }
+
+    fn catalog(&mut self, turn: &mut Turn<'_>, catalog: Arc<Catalog>) {
+        let gone = self.openings.changed(turn, catalog);
+        for key in gone {
+            let code = ErrorCode::UnknownTopicOrPartition;
+            self.produces.fail(turn, key, code, "the topic was deleted");
+            let rows = self.fetches.detach(turn, key);
+            self.openings.remove(turn, key);
+            self.fetches.finish_detached(turn, &mut self.mesh, rows);
+        }
+        self.groups.catalog_changed(turn);
+    }
+
+    fn meta(&mut self, turn: &mut Turn<'_>, id: RequestId, answer: MetaAnswer) {
+        match id.connection {
+            OWN_PRODUCER_IDS => self.producer_ids.answered(turn, answer),
+            OWN_OFFSETS_TOPIC => self.groups.topic_answered(turn, answer),
+            _ => turn.reply(id, Reply::Meta(answer)),
+        }
+    }
+
+    fn mesh_message(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage) {
+        match message {
+            MeshMessage::Ask { tag, request } => {
+                let tag = u32::try_from(tag).unwrap_or(u32::MAX);
+                self.request(turn, mesh_id(from, tag), request);
+            }
+            MeshMessage::Answer { tag, reply } => {
+                if let Some((row, part, reply)) = self.mesh.answered(turn, from, tag, reply) {
+                    self.fetches.part_answered(turn, &mut self.mesh, row, part, reply);
+                }
+            }
+            MeshMessage::Forget { tag } => {
+                let tag = u32::try_from(tag).unwrap_or(u32::MAX);
+                self.fetches.gone(turn, &mut self.mesh, mesh_id(from, tag));
+            }
+        }
+    }
+
+    fn stop(&mut self, turn: &mut Turn<'_>) {
+        turn.ground.stopping = true;
+        self.produces.stop(turn);
+        self.fetches.stop(turn, &mut self.mesh);
+        self.groups.stop(turn);
+        turn.ground.logs.stop(&mut turn.out.io);
+    }
+
+    /// The turn ends: open groups go to the disk, rows expire, and the next wake-up is known.
+    fn tick(&mut self, turn: &mut Turn<'_>) {
+        let mut wake = [None; 4];
+        for _ in 0..PLANS_PER_TICK_MAX {
+            wake[0] = self.produces.tick(turn);
+            wake[1] = self.fetches.tick(turn, &mut self.mesh);
+            wake[2] = self.groups.tick(turn);
+            self.settle(turn);
+            turn.ground.appended = false;
+            let Turn { now, ground, blocks, out } = turn;
+            wake[3] = ground.logs.plan(*now, blocks, &mut out.io);
+            self.settle(turn);
+            if !turn.ground.appended {
+                break;
+            }
+        }
+        let again = turn.ground.appended.then_some(turn.now.mono_ns);
+        turn.out.wake_at_ns = wake.into_iter().flatten().chain(again).min();
+    }
+
+    /// What the logs report, and what the shard answered to itself, until nothing is left.
+    fn settle(&mut self, turn: &mut Turn<'_>) {
+        log_events::drain(self, turn);
+        while !turn.ground.own_replies.is_empty() {
+            for (id, reply) in std::mem::take(&mut turn.ground.own_replies) {
+                self.groups.own_reply(turn, id, reply);
+            }
+            log_events::drain(self, turn);
+        }
+    }
+
+    fn waiting_rows(&self) -> u64 {
+        let rows = self.produces.len()
+            + self.fetches.len()
+            + self.searches.len()
+            + self.producer_ids.len()
+            + self.mesh.len();
+        rows as u64
+    }
+}
+
+fn describe(turn: &mut Turn<'_>, id: RequestId, key: LogKey) {
+    let Some(partition) = turn.ground.partitions.get(key) else {
+        let message = format!("no partition {key}");
+        return turn.refuse(id, ErrorCode::UnknownTopicOrPartition, message);
+    };
+    if let Some((code, message)) = partition.unreadable() {
+        return turn.refuse(id, code, message);
+    }
+    let high_watermark = partition.leader.high_watermark();
+    let logs = &turn.ground.logs;
+    let facts = LogFacts {
+        log_start: logs.start_offset(key),
+        high_watermark,
+        // Z2: nothing above the high watermark is told, the log end included.
+        log_end: high_watermark,
+        segments: logs.segments(key),
+    };
+    turn.reply(id, Reply::Log(facts));
 }

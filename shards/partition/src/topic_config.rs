@@ -232,11 +232,7 @@ impl TopicConfig {
             name: row.name,
             value: given.map_or(inherited, String::as_str).to_owned(),
             default: row.default,
-            source: if given.is_some() {
-                ConfigSource::DynamicTopic
-            } else {
-                inherited_source
-            },
+            source: if given.is_some() { ConfigSource::DynamicTopic } else { inherited_source },
             kind: row.kind.config_type(),
             synonyms,
             read_only: false,

@@ -1,0 +1,366 @@
+//! Produce: validates a batch, drops duplicates, appends, answers once the high watermark has passed it.
+//! Owner: `Partition` owns the rows, `Shard` calls.
+//! Invariant: nothing is acknowledged above the high watermark; a payload's hold is always given back.
+//! Not here: copying and CRC (`log/append`), what a batch must look like (`batch_rules.rs`).
+
+use crate::batch_rules::{self, Checked};
+use crate::partition::Partition;
+use crate::produce_rows::{Held, Produce, Unflushed, payload_hold, release};
+use crate::producer_state::Verdict;
+use crate::request::{Payload, Reply, RequestId};
+use crate::turn::{Ground, Turn};
+use ringway_log::blocks::Blocks;
+use ringway_log::io::Now;
+use ringway_log::logs::{AppendError, AppendFacts, Batch};
+use ringway_wire::error_code::ErrorCode;
+use ringway_wire::ids::LogKey;
+use std::collections::BTreeSet;
+
+/// Partitions with held produces.
+#[derive(Default)]
+pub(crate) struct HeldProduces {
+    keys: BTreeSet<LogKey>,
+    rows: usize,
+}
+
+/// What came of one attempt.
+enum Attempt {
+    /// Appended, or found as a duplicate: wait for the high watermark.
+    Wait(Unflushed),
+    /// Try again after the next flush.
+    Busy,
+    /// Tell the producer.
+    Refused(ErrorCode, String),
+}
+
+impl HeldProduces {
+    /// Rows waiting for room.
+    pub(crate) fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes one produce: answered now, or by a later flush.
+    pub(crate) fn request(&mut self, turn: &mut Turn<'_>, id: RequestId, produce: Produce) {
+        let key = produce.key;
+        if let Err((code, message)) = admit(turn.ground, &produce) {
+            turn.ground.counts.refused_batches += 1;
+            release(turn.blocks, &produce.payload);
+            return turn.refuse(id, code, message);
+        }
+        let partition = turn.ground.partitions.get_mut(key);
+        if partition.is_some_and(|partition| !partition.held.is_empty()) {
+            return self.hold(turn, Held { id, produce });
+        }
+        if let Some(held) = attempt(turn, Held { id, produce }) {
+            self.hold(turn, held);
+        }
+    }
+
+    fn hold(&mut self, turn: &mut Turn<'_>, held: Held) {
+        let key = held.produce.key;
+        if self.rows >= turn.ground.config.waiting_rows_max {
+            release(turn.blocks, &held.produce.payload);
+            let message = format!("{} produces wait for room already", self.rows);
+            return turn.refuse(held.id, ErrorCode::RequestTimedOut, message);
+        }
+        let Some(partition) = turn.ground.partitions.get_mut(key) else {
+            unreachable!("admitted for {key}")
+        };
+        partition.held.push_back(held);
+        self.keys.insert(key);
+        self.rows += 1;
+    }
+
+    /// Tries the held produces of `key` again, in order, until one is refused room again.
+    pub(crate) fn retry(&mut self, turn: &mut Turn<'_>, key: LogKey) {
+        if !self.keys.contains(&key) {
+            return;
+        }
+        while let Some(held) = pop_held(turn, key) {
+            if let Some(held) = attempt(turn, held) {
+                if let Some(partition) = turn.ground.partitions.get_mut(key) {
+                    partition.held.push_front(held);
+                }
+                return;
+            }
+            self.rows -= 1;
+        }
+        self.keys.remove(&key);
+    }
+
+    /// End of a turn: room may have come without a flush, deadlines may have passed. Returns when the
+    /// next deadline passes.
+    pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) -> Option<u64> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let keys: Vec<LogKey> = self.keys.iter().copied().collect();
+        let mut next = None;
+        for key in keys {
+            let logs = &turn.ground.logs;
+            if logs.end_offset(key) == logs.flushed_offset(key) {
+                self.retry(turn, key);
+            }
+            self.expire(turn, key, &mut next);
+        }
+        next
+    }
+
+    fn expire(&mut self, turn: &mut Turn<'_>, key: LogKey, next: &mut Option<u64>) {
+        let now_ns = turn.now.mono_ns;
+        let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
+        let mut expired = Vec::new();
+        let before = partition.held.len();
+        partition.held.retain(|held| {
+            let late = held.produce.deadline_ns < now_ns;
+            if late {
+                expired.push((held.id, payload_hold(&held.produce.payload)));
+            } else {
+                let due = held.produce.deadline_ns.saturating_add(1);
+                *next = Some(next.map_or(due, |n: u64| n.min(due)));
+            }
+            !late
+        });
+        self.rows -= before - partition.held.len();
+        if partition.held.is_empty() {
+            self.keys.remove(&key);
+        }
+        for (id, slice) in expired {
+            if let Some(slice) = slice {
+                turn.blocks.release(slice);
+            }
+            turn.refuse(id, ErrorCode::RequestTimedOut, "no room in the log before the deadline");
+        }
+    }
+
+    /// Everything below `upto` is flushed: moves the high watermark, answers, retries. True: it moved.
+    pub(crate) fn flushed(&mut self, turn: &mut Turn<'_>, key: LogKey, upto: u64) -> bool {
+        let Some(partition) = turn.ground.partitions.get_mut(key) else { return false };
+        let moved = partition.leader.advance(upto);
+        release_acknowledged(turn, key);
+        self.retry(turn, key);
+        moved
+    }
+
+    /// Nothing more is appended to `key`: all its rows fail.
+    pub(crate) fn fail(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: LogKey,
+        code: ErrorCode,
+        message: &str,
+    ) {
+        let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
+        let unflushed = std::mem::take(&mut partition.unflushed);
+        let held = std::mem::take(&mut partition.held);
+        self.rows -= held.len();
+        self.keys.remove(&key);
+        for row in unflushed.iter().filter(|row| !row.answered) {
+            turn.refuse(row.id, code, message);
+        }
+        for row in held {
+            release(turn.blocks, &row.produce.payload);
+            turn.refuse(row.id, code, message);
+        }
+    }
+
+    /// Clean stop: what waits for room will find none.
+    pub(crate) fn stop(&mut self, turn: &mut Turn<'_>) {
+        while let Some(key) = self.keys.pop_first() {
+            while let Some(held) = pop_held(turn, key) {
+                self.rows -= 1;
+                release(turn.blocks, &held.produce.payload);
+                turn.refuse(held.id, ErrorCode::NotLeaderOrFollower, "the broker is stopping");
+            }
+        }
+    }
+}
+
+fn pop_held(turn: &mut Turn<'_>, key: LogKey) -> Option<Held> {
+    turn.ground.partitions.get_mut(key)?.held.pop_front()
+}
+
+/// Answers all rows below the high watermark.
+fn release_acknowledged(turn: &mut Turn<'_>, key: LogKey) {
+    let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
+    let high_watermark = partition.leader.high_watermark();
+    let log_append_time = partition.topic.config.log_append_time;
+    let log_start = turn.ground.logs.start_offset(key);
+    loop {
+        let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
+        let Some(row) = partition.unflushed.front().copied() else { return };
+        if row.last_offset >= high_watermark {
+            return;
+        }
+        partition.unflushed.pop_front();
+        partition.visible_bytes += u64::from(row.bytes);
+        if !row.answered {
+            turn.reply(row.id, produced(&row, log_append_time, log_start));
+        }
+    }
+}
+
+fn produced(row: &Unflushed, log_append_time: bool, log_start: u64) -> Reply {
+    Reply::Produced {
+        base_offset: row.base_offset,
+        append_time_ns: row.append_time_ns,
+        log_append_time,
+        log_start,
+    }
+}
+
+/// Rules that do not look at the batch.
+fn admit(ground: &Ground, produce: &Produce) -> Result<(), (ErrorCode, String)> {
+    if !matches!(produce.acks, -1..=1) {
+        let message = format!("acks = {} is none of -1, 0, 1", produce.acks);
+        return Err((ErrorCode::InvalidRequiredAcks, message));
+    }
+    let Some(partition) = ground.partitions.get(produce.key) else {
+        let message = format!("no partition {}", produce.key);
+        return Err((ErrorCode::UnknownTopicOrPartition, message));
+    };
+    if ground.stopping {
+        return Err((ErrorCode::NotLeaderOrFollower, "the broker is stopping".to_owned()));
+    }
+    if !ground.serving {
+        return Err((ErrorCode::LeaderNotAvailable, "the broker is starting".to_owned()));
+    }
+    if let Some(refusal) = partition.unwritable() {
+        return Err(refusal);
+    }
+    let in_sync = partition.leader.in_sync();
+    let needed = partition.topic.config.insync_replicas_min;
+    if produce.acks == -1 && needed > in_sync {
+        let message = format!("{in_sync} replicas in sync, min.insync.replicas = {needed}");
+        return Err((ErrorCode::NotEnoughReplicas, message));
+    }
+    Ok(())
+}
+
+/// One attempt to append; gives the produce back when there was no room.
+fn attempt(turn: &mut Turn<'_>, held: Held) -> Option<Held> {
+    let Held { id, produce } = held;
+    let key = produce.key;
+    match append(turn.ground, turn.blocks, turn.now, id, &produce) {
+        Attempt::Busy => return Some(Held { id, produce }),
+        Attempt::Refused(code, message) => {
+            turn.ground.counts.refused_batches += 1;
+            turn.refuse(id, code, message);
+        }
+        Attempt::Wait(row) => {
+            let log_start = turn.ground.logs.start_offset(key);
+            if let Some(partition) = turn.ground.partitions.get_mut(key) {
+                let log_append_time = partition.topic.config.log_append_time;
+                let visible = row.last_offset < partition.leader.high_watermark();
+                if !visible {
+                    // A duplicate belongs before batches that came after its first arrival.
+                    let at =
+                        partition.unflushed.partition_point(|u| u.last_offset <= row.last_offset);
+                    partition.unflushed.insert(at, row);
+                }
+                if visible || row.answered {
+                    turn.reply(id, produced(&row, log_append_time, log_start));
+                }
+            }
+        }
+    }
+    release(turn.blocks, &produce.payload);
+    None
+}
+
+fn append(
+    ground: &mut Ground,
+    blocks: &mut Blocks,
+    now: Now,
+    id: RequestId,
+    produce: &Produce,
+) -> Attempt {
+    let Ground { partitions, logs, counts, appended, .. } = ground;
+    let Some(partition) = partitions.get_mut(produce.key) else {
+        let message = format!("{} is gone", produce.key);
+        return Attempt::Refused(ErrorCode::UnknownTopicOrPartition, message);
+    };
+    if produce.deadline_ns < now.mono_ns {
+        let message = "the deadline passed before the append".to_owned();
+        return Attempt::Refused(ErrorCode::RequestTimedOut, message);
+    }
+    let bytes = payload_bytes(blocks, &produce.payload);
+    let checked = match batch_rules::check(bytes, &partition.topic.config, now.wall_ms()) {
+        Ok(checked) => checked,
+        Err((code, message)) => return Attempt::Refused(code, message),
+    };
+    let answered = produce.acks == 0;
+    if let Some(sequenced) = checked.sequenced {
+        match partition.producers.check(sequenced, now.mono_ns) {
+            Verdict::New => {}
+            Verdict::Refused(code, message) => return Attempt::Refused(code, message),
+            Verdict::Duplicate { base_offset, last_offset, append_time_ns } => {
+                if let Err((code, message)) = batch_rules::check_crc(bytes) {
+                    return Attempt::Refused(code, message);
+                }
+                counts.duplicate_batches += 1;
+                let row =
+                    Unflushed { id, answered, base_offset, last_offset, append_time_ns, bytes: 0 };
+                return Attempt::Wait(row);
+            }
+        }
+    }
+    let batch = match &produce.payload {
+        Payload::Received(slice) => Batch::Slice(*slice),
+        Payload::Owned(bytes) => Batch::Bytes(bytes),
+    };
+    let facts = AppendFacts {
+        leader_epoch: partition.leader.epoch(),
+        encoding: produce.encoding,
+        log_append_time_ms: partition.topic.config.log_append_time.then(|| now.wall_ms()),
+    };
+    let done = match logs.append(produce.key, batch, facts, now, blocks) {
+        Ok(done) => done,
+        Err(AppendError::Busy) => return Attempt::Busy,
+        Err(error) => return Attempt::Refused(code_of(&error), error.to_string()),
+    };
+    *appended = true;
+    counts.produced_batches += 1;
+    let flushed = partition.leader.high_watermark();
+    record(partition, &checked, done.base_offset, done.append_time_ns, now, flushed);
+    Attempt::Wait(Unflushed {
+        id,
+        answered,
+        base_offset: done.base_offset,
+        last_offset: done.last_offset,
+        append_time_ns: done.append_time_ns,
+        bytes: checked.bytes,
+    })
+}
+
+fn record(
+    partition: &mut Partition,
+    checked: &Checked,
+    base_offset: u64,
+    append_time_ns: u64,
+    now: Now,
+    flushed: u64,
+) {
+    assert!(base_offset >= flushed, "an append lands at or above the high watermark");
+    if let Some(sequenced) = checked.sequenced {
+        let mono_ns = now.mono_ns;
+        partition.producers.record(sequenced, base_offset, append_time_ns, mono_ns, flushed);
+    }
+}
+
+fn code_of(error: &AppendError) -> ErrorCode {
+    match error {
+        AppendError::Crc { .. } => ErrorCode::CorruptMessage,
+        AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
+        AppendError::Busy => ErrorCode::RequestTimedOut,
+        AppendError::Poisoned(_) | AppendError::NoSpace => ErrorCode::KafkaStorageError,
+        AppendError::Unknown => ErrorCode::UnknownTopicOrPartition,
+    }
+}
+
+fn payload_bytes<'a>(blocks: &'a Blocks, payload: &'a Payload) -> &'a [u8] {
+    match payload {
+        Payload::Received(slice) => blocks.bytes(*slice),
+        Payload::Owned(bytes) => bytes,
+    }
+}

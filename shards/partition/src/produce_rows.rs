@@ -1,0 +1,53 @@
+//! Rows of produces: as asked, waiting for room, waiting for the high watermark.
+//! Owner: `Partition`.
+//! Invariant: a payload's hold lives in exactly one row.
+//! Not here: what happens to them (`produce.rs`).
+
+use crate::request::{Payload, RequestId};
+use ringway_log::blocks::{Blocks, Slice};
+use ringway_wire::ids::LogKey;
+
+/// A produce as asked.
+#[derive(Debug)]
+pub(crate) struct Produce {
+    pub(crate) key: LogKey,
+    pub(crate) acks: i16,
+    pub(crate) deadline_ns: u64,
+    pub(crate) payload: Payload,
+    pub(crate) encoding: u8,
+}
+
+/// A produce that waits for room in the log (`AppendError::Busy`).
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) id: RequestId,
+    pub(crate) produce: Produce,
+}
+
+/// An appended batch that waits for the high watermark.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unflushed {
+    pub(crate) id: RequestId,
+    /// acks = 0 was answered at the append.
+    pub(crate) answered: bool,
+    pub(crate) base_offset: u64,
+    pub(crate) last_offset: u64,
+    pub(crate) append_time_ns: u64,
+    /// Kafka bytes; 0 for a duplicate.
+    pub(crate) bytes: u32,
+}
+
+/// The hold a payload carries.
+pub(crate) fn payload_hold(payload: &Payload) -> Option<Slice> {
+    match payload {
+        Payload::Received(slice) => Some(*slice),
+        Payload::Owned(_) => None,
+    }
+}
+
+/// Gives a payload's hold back.
+pub(crate) fn release(blocks: &mut Blocks, payload: &Payload) {
+    if let Some(slice) = payload_hold(payload) {
+        blocks.release(slice);
+    }
+}
