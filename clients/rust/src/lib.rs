@@ -21,6 +21,8 @@
 mod error;
 mod inbox;
 pub mod kafka;
+pub mod native;
 pub mod partitioner;
+pub mod records;
 
 pub use error::ClientError;
