@@ -10,6 +10,7 @@ use source::{Layers, Sources};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Shards of one node at most: a broker id is node × 1024 + shard.
 const SHARDS_MAX: u64 = 1024;
@@ -35,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) broker: Broker,
     /// `[native]`: where native clients connect.
     pub(crate) native_bind: SocketAddr,
+    /// `[native]`: they send something at least this often.
+    pub(crate) native_heartbeat: Duration,
     /// `[http]`: where `/livez`, `/readyz` and `/metrics` are.
     pub(crate) http_bind: Vec<SocketAddr>,
     /// `[log]`
@@ -133,7 +136,8 @@ pub(crate) enum Use {
     Off,
 }
 
-const USES: [(&str, Use); 3] = [("prefer", Use::Prefer), ("require", Use::Require), ("off", Use::Off)];
+const USES: [(&str, Use); 3] =
+    [("prefer", Use::Prefer), ("require", Use::Require), ("off", Use::Off)];
 
 /// `[log]`
 #[derive(Clone, Debug)]
@@ -166,7 +170,7 @@ pub(crate) struct Limits {
     /// For all accepted work to finish at a stop.
     pub(crate) drain_timeout_ms: u64,
     /// For the whole stop.
-    pub(crate) shutdown_timeout_ms: u64,
+    pub(crate) shutdown_timeout: Duration,
 }
 
 impl Config {
@@ -192,6 +196,14 @@ impl Config {
             native_bind: keys.address(
                 ("native.bind", "Address of the native protocol, on every shard."),
                 loopback(7420),
+            ),
+            native_heartbeat: keys.duration(
+                (
+                    "native.heartbeat",
+                    "Native clients send something this often; three missed close the connection.",
+                ),
+                Duration::from_secs(10),
+                Duration::from_millis(100)..=Duration::from_secs(600),
             ),
             http_bind: keys.addresses(
                 ("http.bind", "Addresses of `/livez`, `/readyz` and `/metrics`."),
@@ -241,8 +253,8 @@ impl Config {
                 "is above kafka.broker.group.max.session.timeout.ms",
             );
         }
-        if self.limits.drain_timeout_ms > self.limits.shutdown_timeout_ms {
-            keys.refuse("limits.drain_timeout_ms", "is above limits.shutdown_timeout_ms");
+        if Duration::from_millis(self.limits.drain_timeout_ms) > self.limits.shutdown_timeout {
+            keys.refuse("limits.drain_timeout_ms", "is above limits.shutdown_timeout");
         }
         self.refuse_shared_ports(keys);
     }
@@ -311,7 +323,10 @@ impl Node {
 impl Shards {
     fn read(keys: &mut Keys) -> Shards {
         let count = keys.auto_integer(
-            ("shards.count", "Shards, one core each; `auto` = allowed cores minus one, at least 1."),
+            (
+                "shards.count",
+                "Shards, one core each; `auto` = allowed cores minus one, at least 1.",
+            ),
             1..=SHARDS_MAX,
         );
         Shards {
@@ -327,7 +342,8 @@ impl Shards {
 
 impl Kafka {
     fn read(keys: &mut Keys) -> Kafka {
-        let bind = keys.address(("kafka.bind", "Bootstrap address, on every shard."), loopback(9092));
+        let bind =
+            keys.address(("kafka.bind", "Bootstrap address, on every shard."), loopback(9092));
         let shard_bind = keys.auto_address((
             "kafka.shard_bind",
             "First shard's own address, the others follow; `auto` = bootstrap port + 10000.",
@@ -412,7 +428,10 @@ impl Broker {
             1..=100_000,
         );
         let idle_ms = keys.integer(
-            ("kafka.broker.connections.max.idle.ms", "An idle Kafka connection is closed after it."),
+            (
+                "kafka.broker.connections.max.idle.ms",
+                "An idle Kafka connection is closed after it.",
+            ),
             600_000,
             1_000..=86_400_000,
         );
@@ -572,12 +591,18 @@ impl Limits {
             1..=65_536,
         );
         let preauth_timeout_ms = keys.integer(
-            ("limits.preauth_timeout_ms", "From accept to the first whole frame, or the connection goes."),
+            (
+                "limits.preauth_timeout_ms",
+                "From accept to the first whole frame, or the connection goes.",
+            ),
             5_000,
             100..=600_000,
         );
         let kafka_elements_max = keys.integer(
-            ("limits.kafka_elements_max", "Array elements in one Kafka request, Produce and Fetch apart."),
+            (
+                "limits.kafka_elements_max",
+                "Array elements in one Kafka request, Produce and Fetch apart.",
+            ),
             100_000,
             1_000..=10_000_000,
         );
@@ -596,10 +621,13 @@ impl Limits {
             10_000,
             0..=600_000,
         );
-        let shutdown_timeout_ms = keys.integer(
-            ("limits.shutdown_timeout_ms", "For the whole stop; then exit 1 without the clean marker."),
-            30_000,
-            1_000..=3_600_000,
+        let shutdown_timeout = keys.duration(
+            (
+                "limits.shutdown_timeout",
+                "For the whole stop; then exit 1 without the clean marker.",
+            ),
+            Duration::from_secs(30),
+            Duration::from_secs(1)..=Duration::from_secs(3_600),
         );
         Limits {
             message_bytes_max: number32(message_bytes_max),
@@ -609,7 +637,7 @@ impl Limits {
             waiting_rows_max: number32(waiting_rows_max),
             connections_max: number32(connections_max),
             drain_timeout_ms,
-            shutdown_timeout_ms,
+            shutdown_timeout,
         }
     }
 }

@@ -45,7 +45,12 @@ impl Keys {
     }
 
     /// A whole number within `range`.
-    pub(crate) fn integer(&mut self, named: Named, default: u64, range: RangeInclusive<u64>) -> u64 {
+    pub(crate) fn integer(
+        &mut self,
+        named: Named,
+        default: u64,
+        range: RangeInclusive<u64>,
+    ) -> u64 {
         let allowed = format!("{} to {}", range.start(), range.end());
         let parse = |text: &str| text.parse().ok().filter(|number| range.contains(number));
         self.scalar(named, default.to_string(), allowed, parse).unwrap_or(default)

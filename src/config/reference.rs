@@ -4,6 +4,7 @@ use super::keys::{Row, variable_of};
 use std::fmt::Write as _;
 
 /// The table that stands in `docs/operating.md`.
+#[cfg(test)]
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = String::from("| key | default | allowed | meaning |\n|---|---|---|---|\n");
     for row in rows {

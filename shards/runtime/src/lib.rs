@@ -16,5 +16,4 @@ pub mod net;
 pub mod placement;
 pub mod probe;
 pub mod ring;
-mod script;
 pub mod shard_loop;

@@ -92,6 +92,11 @@ pub fn place(
     Ok(Placement { shards, control })
 }
 
+/// Pins the calling thread to `core`; whether the kernel agreed.
+pub fn pin(core: usize) -> bool {
+    core_affinity::set_for_current(core_affinity::CoreId { id: core })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

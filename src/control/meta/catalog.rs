@@ -139,8 +139,10 @@ impl CatalogFollower {
     }
 
     fn topic(&self, name: &str, value: &[u8]) -> Result<Topic, StoreError> {
-        let wrong = |cause: String| StoreError::Failed { path: format!("row of topic {name}"), cause };
-        let row: TopicRow = serde_json::from_slice(value).map_err(|cause| wrong(cause.to_string()))?;
+        let wrong =
+            |cause: String| StoreError::Failed { path: format!("row of topic {name}"), cause };
+        let row: TopicRow =
+            serde_json::from_slice(value).map_err(|cause| wrong(cause.to_string()))?;
         let given = row.configs.iter().map(|(name, value)| (name.as_str(), Some(value.as_str())));
         let config = TopicConfig::with_broker_defaults(Arc::clone(&self.topic_defaults), given)
             .map_err(|cause| wrong(cause.to_string()))?;

@@ -1,8 +1,8 @@
 //! What every `MetaStore` must do, whatever it is built on.
 
 use super::store::{
-    Event, Expect, MetaStore, Op, Outcome, StoreError, TXN_PARTS_MAX, Txn, VALUE_BYTES_MAX, Watched,
-    read_all, read_row,
+    Event, Expect, MetaStore, Op, Outcome, StoreError, TXN_PARTS_MAX, Txn, VALUE_BYTES_MAX,
+    Watched, read_all, read_row,
 };
 use std::any::Any;
 

@@ -51,7 +51,11 @@ impl LocalStore {
     }
 
     /// Everything but the commit: outcome, and the events it will have caused.
-    fn run(&self, write: &WriteTransaction, txn: &Txn) -> Result<(Outcome, Vec<Event>), redb::Error> {
+    fn run(
+        &self,
+        write: &WriteTransaction,
+        txn: &Txn,
+    ) -> Result<(Outcome, Vec<Event>), redb::Error> {
         let mut rows = write.open_table(ROWS)?;
         let mut found = Vec::new();
         let mut met = true;
@@ -67,15 +71,17 @@ impl LocalStore {
             events.extend(apply(&mut rows, op, revision)?);
         }
         write.open_table(COUNTERS)?.insert("revision", revision)?;
-        let outcome = if met {
-            Outcome::Committed { revision }
-        } else {
-            Outcome::NotMet { revision, found }
-        };
+        let outcome =
+            if met { Outcome::Committed { revision } } else { Outcome::NotMet { revision, found } };
         Ok((outcome, events))
     }
 
-    fn read_page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, redb::Error> {
+    fn read_page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, redb::Error> {
         let read = self.database.begin_read()?;
         let table = read.open_table(ROWS)?;
         let mut page = Page { rows: Vec::new(), revision: self.revision, more: false };

@@ -6,7 +6,10 @@ const NAME_BYTES_MAX: usize = 249;
 /// Why `name` cannot be a topic's, `None` when it can.
 pub(crate) fn refusal(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Some(format!("topic names have 1 to {NAME_BYTES_MAX} bytes, this has {}", name.len()));
+        return Some(format!(
+            "topic names have 1 to {NAME_BYTES_MAX} bytes, this has {}",
+            name.len()
+        ));
     }
     if name == "." || name == ".." {
         return Some(format!("topic name {name:?} is reserved"));

@@ -139,7 +139,8 @@ impl Metadata {
             return Err((ErrorCode::InvalidPartitions, why));
         }
         if !matches!(replication_factor, -1 | 1) {
-            let why = format!("replication factor {replication_factor}: one node can hold 1 replica");
+            let why =
+                format!("replication factor {replication_factor}: one node can hold 1 replica");
             return Err((ErrorCode::InvalidReplicationFactor, why));
         }
         let given = configs.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
@@ -188,7 +189,8 @@ impl Metadata {
     }
 
     fn delete(&mut self, topic_id: u64) -> Result<MetaAnswer, Refused> {
-        let unknown = || (ErrorCode::UnknownTopicOrPartition, format!("no topic has id {topic_id}"));
+        let unknown =
+            || (ErrorCode::UnknownTopicOrPartition, format!("no topic has id {topic_id}"));
         for _ in 0..ATTEMPTS_MAX {
             let topic = self.follower.catalog().by_id.get(&topic_id).ok_or_else(unknown)?;
             let key = format!("{TOPIC_PREFIX}{}", topic.name);
@@ -326,7 +328,9 @@ fn base64_22(uuid: [u8; 16]) -> String {
     let bits = u128::from_be_bytes(uuid);
     // 21 whole groups of 6 bits, then the last 2 bits followed by zeros.
     let mut text: String = (0..21)
-        .map(|group| char::from(ALPHABET[usize::try_from((bits >> (122 - 6 * group)) & 63).unwrap_or(0)]))
+        .map(|group| {
+            char::from(ALPHABET[usize::try_from((bits >> (122 - 6 * group)) & 63).unwrap_or(0)])
+        })
         .collect();
     text.push(char::from(ALPHABET[usize::try_from((bits & 3) << 4).unwrap_or(0)]));
     text

@@ -1,0 +1,408 @@
+//! The order of start, and its mirror image for the stop. Whatever a start refuses is one line and an
+//! exit code; nothing durable is touched before the configuration, the host and the ports are right.
+
+mod banner;
+mod listeners;
+mod plan;
+mod shard_threads;
+
+use crate::config::{self, Config};
+use crate::control::http::{self, Phase, Status};
+use crate::control::hub::{Event, Hub, Recovered};
+use crate::control::meta::catalog::Identity;
+use crate::control::meta::local::LocalStore;
+use crate::control::meta::topics::{Metadata, TopicRules};
+use crate::refusal::{FAILED, Refusal};
+use crate::report::{self, Level};
+use banner::Banner;
+use listeners::Listeners;
+use ringway_log::blocks::Blocks;
+use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart, clean_marker};
+use ringway_log::io::{IoId, IoOut, IoRequest, SmallFile};
+use ringway_runtime::directory::{DataDirectory, open_data_directory};
+use ringway_runtime::disk::BlockingDisk;
+use ringway_runtime::error::StartError;
+use ringway_runtime::mesh::{self, ToShard};
+use ringway_runtime::placement::{self, Placement};
+use ringway_runtime::probe;
+use shard_threads::{Ended, ShardThreads};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// All that is known before any shard runs.
+struct Prepared {
+    config: Config,
+    placement: Placement,
+    directory: DataDirectory,
+    facts: Arc<DirectoryFacts>,
+    listeners: Listeners,
+    metadata: Metadata,
+    memory_bytes_max: u64,
+    files_max: u64,
+    began: Instant,
+}
+
+/// Starts, serves, stops.
+///
+/// # Errors
+/// What kept it from serving, or from stopping cleanly.
+pub(crate) fn serve(config: Config) -> Result<ExitCode, Refusal> {
+    let prepared = prepare(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Refusal::failed("control plane", &cause))?;
+    let ended = runtime.block_on(run(Box::new(prepared)));
+    // A handler that hangs must not keep a stopped broker alive.
+    runtime.shutdown_background();
+    ended
+}
+
+/// Host, directory, ports, metadata: everything that can refuse, in the order of the cheapest refusal.
+fn prepare(config: Config) -> Result<Prepared, Refusal> {
+    let began = Instant::now();
+    let host = probe::probe()?;
+    let placement = place(&config)?;
+    let shards = u32::try_from(placement.shards.len()).unwrap_or(u32::MAX);
+    let memory_bytes_max = memory(&config, shards)?;
+    let directory = open_data_directory(&config.node.data_dir, plan::direct_io(&config.log))?;
+    let listeners = Listeners::bind(&config, shards)?;
+    let facts = Arc::new(start_directory(&directory)?);
+    let metadata = open_metadata(&config, &directory, &facts, &listeners, shards)?;
+    Ok(Prepared {
+        config,
+        placement,
+        directory,
+        facts,
+        listeners,
+        metadata,
+        memory_bytes_max,
+        files_max: host.files_max,
+        began,
+    })
+}
+
+fn place(config: &Config) -> Result<Placement, StartError> {
+    let shards = &config.shards;
+    let reserved = shards.control_cpus.as_deref().unwrap_or_default();
+    let mut allowed = placement::allowed_cores();
+    if shards.cpus.is_none() && allowed.iter().any(|core| !reserved.contains(core)) {
+        allowed.retain(|core| !reserved.contains(core));
+    }
+    let cpus = shards.cpus.as_ref().map(|cpus| {
+        let cpus: Vec<String> = cpus.iter().map(ToString::to_string).collect();
+        cpus.join(",")
+    });
+    // With a core of its own given, the control plane needs none of the others.
+    let count = match (shards.count, reserved.is_empty()) {
+        (None, false) if cpus.is_none() => Some(allowed.len()),
+        (count, _) => count.map(|count| count as usize),
+    };
+    let mut placed = placement::place(&allowed, cpus.as_deref(), count)?;
+    if let Some(core) = reserved.first() {
+        placed.control = *core;
+    }
+    Ok(placed)
+}
+
+fn memory(config: &Config, shards: u32) -> Result<u64, Refusal> {
+    let least = u64::from(shards) * config::SHARD_BYTES_MIN;
+    let bytes = config
+        .log
+        .memory_bytes_max
+        .unwrap_or_else(|| config::memory_bytes_default(shards, config::host_memory_bytes()));
+    if bytes < least {
+        let (have, need) = (config::units::show_size(bytes), config::units::show_size(least));
+        let text = format!("log.memory_bytes_max = {have}: {shards} shards need at least {need}");
+        return Err(Refusal::configuration(text));
+    }
+    Ok(bytes)
+}
+
+/// Start steps 3 and 4 of the directory, with ordinary system calls: no shard runs yet.
+fn start_directory(directory: &DataDirectory) -> Result<DirectoryFacts, Refusal> {
+    let mut secret = [0; 4];
+    getrandom::fill(&mut secret).map_err(|cause| Refusal::failed("random numbers", &cause))?;
+    let mut io = IoOut::default();
+    let mut blocks = Blocks::new(Vec::new(), 0);
+    let mut disk = BlockingDisk::new(directory.path.clone());
+    let secret = u32::from_le_bytes(secret);
+    let mut start = DirectoryStart::new(draw_uuid(), secret, directory.block, &mut io);
+    loop {
+        let answers = disk.run(&mut io, &mut blocks);
+        if answers.is_empty() {
+            return Err(Refusal::failed(
+                "data directory",
+                &"its start asked for nothing and did not end",
+            ));
+        }
+        for done in answers {
+            match start.on_io(done, &mut io) {
+                DirectoryProgress::Working => {}
+                DirectoryProgress::Ready(facts) => return Ok(facts),
+                DirectoryProgress::Refused(text) => return Err(Refusal::configuration(text)),
+            }
+        }
+    }
+}
+
+fn open_metadata(
+    config: &Config,
+    directory: &DataDirectory,
+    facts: &DirectoryFacts,
+    listeners: &Listeners,
+    shards: u32,
+) -> Result<Metadata, Refusal> {
+    let refused = |error: &dyn std::fmt::Display| Refusal::configuration(error.to_string());
+    let path = directory.path.join("metastore.redb");
+    let store = LocalStore::open(&path).map_err(|error| refused(&error))?;
+    let identity = Identity {
+        cluster_id: String::new(),
+        node_id: config.node.id,
+        shard_count: shards,
+        advertise_shards: plan::advertise_shards(&config.kafka, shards),
+        topic_defaults: Arc::new(config.broker.topic_defaults.clone()),
+    };
+    let rules = TopicRules { partitions: config.broker.partitions, draw_uuid };
+    let on_disk = facts.logs.iter().map(|log| log.topic_id).max().unwrap_or(0);
+    let mut metadata = Metadata::open(Box::new(store), identity, rules, on_disk)
+        .map_err(|error| refused(&error))?;
+    metadata.set_brokers(plan::brokers(config, listeners, shards));
+    let catalog = metadata.catalog();
+    let orphans =
+        facts.logs.iter().filter(|log| !catalog.by_id.contains_key(&log.topic_id)).count();
+    if orphans > 0 {
+        let text = "logs on disk that no topic knows; they are not served and not deleted";
+        report::log(Level::Warn, "boot", text, &[("logs", orphans.into())]);
+    }
+    Ok(metadata)
+}
+
+/// A random (version 4) uuid.
+fn draw_uuid() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    assert!(getrandom::fill(&mut bytes).is_ok(), "the kernel gives random numbers");
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    bytes
+}
+
+/// From the first shard to the last: serves until told to stop or until a shard fails.
+async fn run(prepared: Box<Prepared>) -> Result<ExitCode, Refusal> {
+    let mut signals = Signals::new().map_err(|cause| Refusal::failed("signals", &cause))?;
+    let directory = prepared.directory.clone();
+    let limit = prepared.config.limits.shutdown_timeout;
+    let (mut broker, banner) = launch(prepared)?;
+    let started = tokio::select! {
+        started = broker.open() => Some(started?),
+        () = signals.next() => None,
+    };
+    if let Some(found) = started {
+        banner.print(&found);
+        tokio::select! {
+            end = broker.fails() => return Err(end),
+            () = signals.next() => {}
+        }
+    }
+    tokio::select! {
+        stopped = tokio::time::timeout(limit, broker.stop()) => match stopped {
+            Ok(generations) => write_clean_marker(&directory, &generations?),
+            Err(_) => Err(broker.hung(limit)),
+        },
+        () = signals.next() => {
+            Err(Refusal { code: FAILED, text: "stopped by a second signal".to_owned() })
+        }
+    }
+}
+
+/// Starts HTTP, every shard's thread and the metadata thread.
+fn launch(mut prepared: Box<Prepared>) -> Result<(Box<Broker>, Banner), Refusal> {
+    let shards = u32::try_from(prepared.placement.shards.len()).unwrap_or(u32::MAX);
+    let (phase, phases) = watch::channel(Phase::Starting { recovered: 0, shards });
+    let (ends, control) = mesh::links(shards).map_err(|cause| Refusal::failed("links", &cause))?;
+    let counters = (0..shards).map(|_| Arc::default()).collect::<Vec<_>>();
+    let status = Arc::new(Status {
+        phase: phases,
+        counters: counters.clone(),
+        started: prepared.began,
+        started_at: SystemTime::now(),
+        direct_io: prepared.directory.direct_io,
+        memory_bytes_max: prepared.memory_bytes_max,
+    });
+    for listener in std::mem::take(&mut prepared.listeners.http) {
+        tokio::spawn(http::serve(listener, Arc::clone(&status)));
+    }
+    if !prepared.directory.direct_io {
+        let text = "this file system has no O_DIRECT: writes pass the page cache; every \
+                    acknowledged record is flushed all the same";
+        report::log(Level::Warn, "boot", text, &[]);
+    }
+    let catalog = prepared.metadata.catalog();
+    let banner = Banner::new(&prepared, &catalog);
+    let seeds = plan::seeds(&mut prepared, &catalog, ends, &counters);
+    let threads = shard_threads::start(seeds, &prepared.placement.shards)?;
+    pin_control(&prepared.placement);
+    let hub = Hub::new(control, prepared.metadata)
+        .map_err(|cause| Refusal::failed("metadata", &cause))?;
+    let checkpoints = BTreeMap::new();
+    Ok((Box::new(Broker { hub, threads, phase, shards, checkpoints, stopped: 0 }), banner))
+}
+
+/// The control plane's core is nobody else's, where there is one.
+fn pin_control(placement: &Placement) {
+    if !placement.shards.contains(&placement.control) {
+        placement::pin(placement.control);
+    }
+}
+
+fn write_clean_marker(
+    directory: &DataDirectory,
+    generations: &[(u32, u64)],
+) -> Result<ExitCode, Refusal> {
+    let mut io = IoOut::default();
+    io.requests.push(IoRequest::WriteSmall {
+        id: IoId(0),
+        file: SmallFile::CleanMarker,
+        body: clean_marker(generations),
+    });
+    let mut disk = BlockingDisk::new(directory.path.clone());
+    let answers = disk.run(&mut io, &mut Blocks::new(Vec::new(), 0));
+    let written = answers.iter().all(|done| done.result.is_ok());
+    if written {
+        report::log(Level::Info, "boot", "stopped, everything is on disk", &[]);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = "the clean marker could not be written: the next start scans the logs".to_owned();
+    Err(Refusal { code: FAILED, text })
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The running shards, and where each stands.
+struct Broker {
+    hub: Hub,
+    threads: ShardThreads,
+    phase: watch::Sender<Phase>,
+    shards: u32,
+    checkpoints: BTreeMap<u32, u64>,
+    stopped: u32,
+}
+
+impl Broker {
+    /// All logs recovered on every shard, then all doors open.
+    async fn open(&mut self) -> Result<Recovered, Refusal> {
+        let mut sum = Recovered::default();
+        let mut recovered = 0;
+        while recovered < self.shards {
+            if let Event::Recovered(found) = self.next().await? {
+                recovered += 1;
+                sum.logs += found.logs;
+                sum.dropped_batches += found.dropped_batches;
+                sum.quarantined += found.quarantined;
+                sum.scanned_bytes += found.scanned_bytes;
+                self.phase.send_replace(Phase::Starting { recovered, shards: self.shards });
+            }
+        }
+        self.hub.tell_all(|| ToShard::PeersRecovered);
+        self.hub.tell_all(|| ToShard::OpenDoors);
+        let mut open = 0;
+        while open < self.shards {
+            if let Event::DoorsOpen = self.next().await? {
+                open += 1;
+            }
+        }
+        self.phase.send_replace(Phase::Ready);
+        Ok(sum)
+    }
+
+    /// Serves until a shard ends that nobody told to.
+    async fn fails(&mut self) -> Refusal {
+        loop {
+            if let Err(refusal) = self.next().await {
+                return refusal;
+            }
+        }
+    }
+
+    /// The mirror image: not ready, doors closed, everything flushed, the last checkpoints durable, all
+    /// threads gone.
+    async fn stop(&mut self) -> Result<Vec<(u32, u64)>, Refusal> {
+        self.phase.send_replace(Phase::Stopping);
+        self.hub.tell_all(|| ToShard::Stop);
+        while self.stopped < self.shards {
+            match self.next().await? {
+                Event::Checkpointed(shard, generation) => {
+                    self.checkpoints.insert(shard, generation);
+                }
+                Event::Stopped => self.stopped += 1,
+                Event::Recovered(_) | Event::DoorsOpen | Event::Failed(..) => {}
+            }
+        }
+        self.threads.join().await?;
+        Ok(self.checkpoints.iter().map(|(shard, generation)| (*shard, *generation)).collect())
+    }
+
+    /// The next event; a shard that failed or ended unasked is an error.
+    async fn next(&mut self) -> Result<Event, Refusal> {
+        let event = loop {
+            tokio::select! {
+                event = self.hub.next() => break event,
+                ended = self.threads.ended() => {
+                    // A stopped shard may be gone before its last words were read.
+                    if ended.refusal.is_some() || *self.phase.borrow() != Phase::Stopping {
+                        return Err(lost(ended));
+                    }
+                }
+            }
+        };
+        match event {
+            // Its thread ends next and knows the exit code.
+            Event::Failed(shard, cause) => match self.threads.ended().await {
+                Ended { refusal: Some(refusal), .. } => Err(refusal),
+                Ended { refusal: None, .. } => {
+                    Err(Refusal::failed(&format!("shard {shard}"), &cause))
+                }
+            },
+            event => Ok(event),
+        }
+    }
+
+    fn hung(&self, limit: Duration) -> Refusal {
+        let limit = config::units::show_duration(limit);
+        let missing: Vec<u32> =
+            (0..self.shards).filter(|shard| !self.checkpoints.contains_key(shard)).collect();
+        let text = format!(
+            "the stop took more than limits.shutdown_timeout = {limit}: {} of {} shards have \
+             stopped, no last checkpoint from {missing:?}",
+            self.stopped, self.shards
+        );
+        Refusal { code: FAILED, text }
+    }
+}
+
+fn lost(ended: Ended) -> Refusal {
+    let what = format!("shard {}", ended.shard);
+    ended.refusal.unwrap_or_else(|| Refusal::failed(&what, &"ended although nobody stopped it"))
+}

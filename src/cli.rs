@@ -1,0 +1,48 @@
+//! The command line: one file per subcommand.
+
+pub(crate) mod check_config;
+pub(crate) mod serve;
+pub(crate) mod settings;
+
+use crate::refusal::Refusal;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// A telemetry message broker: a partitioned log, every acknowledged record on disk.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// All subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker until SIGTERM or SIGINT.
+    Serve(serve::Args),
+    /// Read the configuration as `serve` would and show every value and where it comes from.
+    CheckConfig(check_config::Args),
+}
+
+/// How a reading command prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Runs one command.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Refusal> {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests;
