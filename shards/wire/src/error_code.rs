@@ -118,6 +118,8 @@ error_codes! {
     InvalidProducerIdMapping = 49 false;
     /// Transaction timeout out of range.
     InvalidTransactionTimeout = 50 false;
+    /// This transactional id may not be used here.
+    TransactionalIdAuthorizationFailed = 53 false;
     /// Disk refused, log poisoned or space short; retriable for the client.
     KafkaStorageError = 56 true;
     /// Authentication failed.

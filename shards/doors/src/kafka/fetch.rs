@@ -1,0 +1,291 @@
+//! Fetch: one question for all partitions, answered with frames by reference.
+//! Owner: one Kafka connection.
+//! Invariant: of a frame only Kafka's bytes (67 and on) leave, frame after frame; no session is ever opened.
+//! Not here: waiting and limits (`partition/fetch.rs`), reading (`log`).
+
+use super::call::{Head, begin, log_key, malformed, refusal, respond, set_length};
+use super::fetch_request::{FetchHead, FetchStep, FetchWalk};
+use super::reader::put_length;
+use crate::door::Close;
+use crate::turn::{BATCH_AT, Turn};
+use kafka_protocol::messages::FetchResponse;
+use ringway_log::blocks::Slice;
+use ringway_partition::catalog::Topic;
+use ringway_partition::request::{FetchPart, Fetched, FetchedPart, Reply, Request};
+use ringway_wire::error_code::ErrorCode;
+use ringway_wire::ids::TopicUuid;
+use std::ops::Range;
+use std::sync::Arc;
+
+const LOG_START_FROM: i16 = 5;
+const SESSIONS_FROM: i16 = 7;
+const REPLICA_FROM: i16 = 11;
+const FLEXIBLE_FROM: i16 = 12;
+
+/// Where a frame says how long it is.
+const FRAME_LEN_AT: Range<usize> = 8..12;
+
+struct TopicRow {
+    /// Into `Waiting::names`: the name, or the id's 16 bytes.
+    name: Range<usize>,
+    by_id: bool,
+    partitions: u32,
+}
+
+struct PartRow {
+    index: i32,
+    /// Why it was not asked; `None` = the next part of the shard's answer.
+    refused: Option<ErrorCode>,
+}
+
+/// A request that waits for data.
+pub(crate) struct Waiting {
+    read_committed: bool,
+    names: Vec<u8>,
+    topics: Vec<TopicRow>,
+    parts: Vec<PartRow>,
+}
+
+/// Asks for all partitions that exist, or answers at once when there is none.
+///
+/// # Errors
+/// When the body is malformed.
+pub(crate) fn start(
+    head: Head,
+    frame: Slice,
+    body_at: usize,
+    turn: &mut Turn<'_>,
+) -> Result<Option<(Request, Waiting)>, Close> {
+    let cut = |_| malformed(head, "the body is cut or too long");
+    let bytes = turn.blocks.bytes(frame);
+    let (request, mut walk) = FetchWalk::begin(head.version, body_at, bytes).map_err(cut)?;
+    let mut waiting = Waiting {
+        read_committed: request.read_committed,
+        names: Vec::new(),
+        topics: Vec::new(),
+        parts: Vec::new(),
+    };
+    let mut asks: Vec<FetchPart> = Vec::new();
+    let mut topic: Option<Arc<Topic>> = None;
+    let catalog = Arc::clone(&turn.door.catalog);
+    let elements_max = turn.door.config.kafka_elements_max as usize;
+    loop {
+        if waiting.topics.len() + waiting.parts.len() > elements_max {
+            return Err(malformed(head, "too many partitions"));
+        }
+        match walk.step(bytes).map_err(cut)? {
+            FetchStep::Name(name, partitions) => {
+                let name = bytes.get(name).unwrap_or_default();
+                waiting.topic(name, false, partitions);
+                let name = std::str::from_utf8(name).ok();
+                topic = name.and_then(|name| catalog.topics.get(name)).cloned();
+            }
+            FetchStep::Id(id, partitions) => {
+                waiting.topic(&id, true, partitions);
+                topic = catalog.by_uuid.get(&TopicUuid(id)).cloned();
+            }
+            FetchStep::Partition { index, leader_epoch, offset, bytes_max } => {
+                let by_id = waiting.topics.last().is_some_and(|topic| topic.by_id);
+                let part = part(topic.as_deref(), by_id, index, offset).map(|part| FetchPart {
+                    bytes_max: u32::try_from(bytes_max).unwrap_or(0),
+                    leader_epoch,
+                    ..part
+                });
+                waiting.parts.push(PartRow { index, refused: part.err() });
+                asks.extend(part);
+            }
+            FetchStep::End => break,
+        }
+    }
+    if request.session_id != 0 && request.session_epoch > 0 {
+        // None was ever opened: the client starts over without one.
+        let code = ErrorCode::FetchSessionIdNotFound.code();
+        respond(head, &FetchResponse::default().with_error_code(code), turn)?;
+        return Ok(None);
+    }
+    if asks.is_empty() {
+        waiting.answer(head, Vec::new(), turn);
+        return Ok(None);
+    }
+    for part in &asks {
+        turn.count_owner(part.key);
+    }
+    Ok(Some((ask(&request, asks, &waiting, turn), waiting)))
+}
+
+fn part(
+    topic: Option<&Topic>,
+    by_id: bool,
+    index: i32,
+    offset: i64,
+) -> Result<FetchPart, ErrorCode> {
+    let unknown =
+        if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
+    let topic = topic.ok_or(unknown)?;
+    let key = log_key(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let offset = u64::try_from(offset).map_err(|_| ErrorCode::OffsetOutOfRange)?;
+    Ok(FetchPart { key, offset, bytes_max: 0, leader_epoch: -1 })
+}
+
+fn ask(request: &FetchHead, parts: Vec<FetchPart>, waiting: &Waiting, turn: &Turn<'_>) -> Request {
+    // An error of one partition ends the waiting of all (F4).
+    let refused = waiting.parts.iter().any(|part| part.refused.is_some());
+    let wait_ms = if refused { 0 } else { u64::try_from(request.wait_ms_max).unwrap_or(0) };
+    let limit = turn.door.config.fetch_bytes_max;
+    Request::Fetch {
+        parts,
+        bytes_min: u32::try_from(request.bytes_min).unwrap_or(0),
+        bytes_max: u32::try_from(request.bytes_max).unwrap_or(0).min(limit),
+        deadline_ns: turn.now.mono_ns.saturating_add(wait_ms.saturating_mul(1_000_000)),
+    }
+}
+
+impl Waiting {
+    fn topic(&mut self, name: &[u8], by_id: bool, partitions: u32) {
+        let from = self.names.len();
+        self.names.extend_from_slice(name);
+        self.topics.push(TopicRow { name: from..self.names.len(), by_id, partitions });
+    }
+
+    /// Answers with what the shard has found.
+    pub(crate) fn finish(self, head: Head, reply: Reply, turn: &mut Turn<'_>) {
+        if let Reply::Fetched(parts) = reply {
+            return self.answer(head, parts, turn);
+        }
+        let (code, _) = refusal(reply);
+        let refused = self
+            .parts
+            .into_iter()
+            .map(|part| PartRow { refused: part.refused.or(Some(code)), ..part });
+        let parts = refused.collect();
+        Waiting { parts, ..self }.answer(head, Vec::new(), turn);
+    }
+
+    fn answer(self, head: Head, fetched: Vec<FetchedPart>, turn: &mut Turn<'_>) {
+        let flexible = head.version >= FLEXIBLE_FROM;
+        let from = begin(head, &mut turn.out.bytes);
+        let parts_before = turn.out.parts.len();
+        let mut unsent = from;
+        let bytes = &mut turn.out.bytes;
+        // Throttle time; then no error and session 0.
+        bytes.extend_from_slice(&[0; 4]);
+        if head.version >= SESSIONS_FROM {
+            bytes.extend_from_slice(&[0; 6]);
+        }
+        put_length(self.topics.len(), flexible, true, bytes);
+        let mut parts = self.parts.iter();
+        let mut fetched = fetched.into_iter();
+        for topic in &self.topics {
+            let bytes = &mut turn.out.bytes;
+            let name = self.names.get(topic.name.clone()).unwrap_or_default();
+            if !topic.by_id {
+                put_length(name.len(), flexible, false, bytes);
+            }
+            bytes.extend_from_slice(name);
+            put_length(topic.partitions as usize, flexible, true, bytes);
+            for part in parts.by_ref().take(topic.partitions as usize) {
+                let found = if part.refused.is_none() { fetched.next() } else { None };
+                unsent = self.partition(head, part, found, unsent, turn);
+            }
+            if flexible {
+                turn.out.bytes.push(0);
+            }
+        }
+        if flexible {
+            turn.out.bytes.push(0);
+        }
+        let referred = turn.out.parts.iter().skip(parts_before).map(|part| match part {
+            crate::door::Part::Slice(slice) => slice.len(),
+            crate::door::Part::Bytes(_) => 0,
+        });
+        let referred = referred.sum();
+        set_length(&mut turn.out.bytes, from, referred);
+        turn.send_from(unsent);
+        for part in fetched {
+            turn.drop_reply(Reply::Fetched(vec![part]));
+        }
+    }
+
+    /// Writes one partition; returns where the bytes not yet sent begin.
+    fn partition(
+        &self,
+        head: Head,
+        part: &PartRow,
+        found: Option<FetchedPart>,
+        unsent: usize,
+        turn: &mut Turn<'_>,
+    ) -> usize {
+        let flexible = head.version >= FLEXIBLE_FROM;
+        let code = match (&found, part.refused) {
+            (_, Some(code)) => code,
+            (Some(found), None) => found.code,
+            (None, None) => ErrorCode::UnknownServerError,
+        };
+        let offset =
+            |value: Option<u64>| value.map_or(-1, |value| i64::try_from(value).unwrap_or(-1));
+        let high_watermark = offset(found.as_ref().map(|found| found.high_watermark));
+        let log_start = offset(found.as_ref().map(|found| found.log_start));
+        let bytes = &mut turn.out.bytes;
+        bytes.extend_from_slice(&part.index.to_be_bytes());
+        bytes.extend_from_slice(&code.code().to_be_bytes());
+        bytes.extend_from_slice(&high_watermark.to_be_bytes());
+        // Last stable offset: without transactions everything below the high watermark is.
+        bytes.extend_from_slice(&high_watermark.to_be_bytes());
+        if head.version >= LOG_START_FROM {
+            bytes.extend_from_slice(&log_start.to_be_bytes());
+        }
+        // Aborted transactions: none for those who ask, no list for the others.
+        match (self.read_committed, flexible) {
+            (true, _) => put_length(0, flexible, true, bytes),
+            (false, true) => bytes.push(0),
+            (false, false) => bytes.extend_from_slice(&(-1i32).to_be_bytes()),
+        }
+        if head.version >= REPLICA_FROM {
+            bytes.extend_from_slice(&(-1i32).to_be_bytes());
+        }
+        let unsent = match found.map(|found| found.fetched) {
+            None => {
+                // Length 0, not null: librdkafka (F3).
+                put_length(0, flexible, true, bytes);
+                unsent
+            }
+            Some(Fetched::Owned(frames)) => {
+                let total = batches(&frames).map(<[u8]>::len).sum();
+                put_length(total, flexible, true, bytes);
+                batches(&frames).for_each(|batch| bytes.extend_from_slice(batch));
+                unsent
+            }
+            Some(Fetched::Frames(mut list)) => {
+                put_length(list.kafka_bytes(), flexible, true, bytes);
+                let mut unsent = unsent;
+                for frame in &list.frames {
+                    let mut skip = BATCH_AT;
+                    for at in frame.slices.clone() {
+                        let Some(&slice) = list.slices.get(at as usize) else { continue };
+                        let cut = skip.min(slice.len());
+                        skip -= cut;
+                        unsent = turn.send_slice(unsent, slice.part(cut, slice.len()));
+                    }
+                }
+                // Every hold went to a part or was given back by `send_slice`.
+                list.slices.clear();
+                unsent
+            }
+        };
+        if flexible {
+            turn.out.bytes.push(0);
+        }
+        unsent
+    }
+}
+
+/// Kafka's bytes of each of the whole frames that stand back to back in `frames`.
+fn batches(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = frames.get(FRAME_LEN_AT)?.first_chunk()?;
+        let length = u32::from_le_bytes(*length) as usize;
+        let batch = frames.get(BATCH_AT..length)?;
+        frames = frames.get(length..)?;
+        Some(batch)
+    })
+}

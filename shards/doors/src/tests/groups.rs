@@ -1,0 +1,1 @@
+//! Replies leave in the order of the requests (W1).
