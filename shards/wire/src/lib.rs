@@ -12,6 +12,7 @@ pub mod crc32c;
 pub mod error_code;
 pub mod header;
 pub mod ids;
+pub mod kafka;
 pub mod native;
 pub mod records;
 pub mod varint;
