@@ -5,6 +5,7 @@
 
 use crate::catalog::Catalog;
 use crate::fetch::Fetch;
+use crate::group::coordinator::Coordinator;
 use crate::log_events;
 use crate::openings::Openings;
 use crate::partition::Partitions;
@@ -115,7 +116,7 @@ impl Shard {
 
 impl Rules {
     fn request(&mut self, turn: &mut Turn<'_>, id: RequestId, request: Request) {
-        if let Some(owner) = self.owner(turn, &request) {
+        if let Some(owner) = Rules::owner(turn, &request) {
             if mesh_asker(id).is_some() {
                 // The asker computes ownership as we do: only a broken catalog comes here.
                 return turn.refuse(id, ErrorCode::NotLeaderOrFollower, "owned by another shard");
@@ -138,20 +139,22 @@ impl Rules {
             Request::InitProducerId { producer_id, epoch } => {
                 self.producer_ids.request(turn, id, producer_id, epoch);
             }
-            Request::Group(call) => self.groups.request(turn, id, call),
+            Request::Group(call) => {
+                self.groups.request(turn, &mut self.produces, id, call);
+            }
             Request::DescribeLog { key } => describe(turn, id, key),
         }
     }
 
     /// The other shard that must answer `request`, if one must. Fetches look at their parts
     /// themselves; metadata and producer ids are any shard's.
-    fn owner(&self, turn: &Turn<'_>, request: &Request) -> Option<ShardId> {
+    fn owner(turn: &Turn<'_>, request: &Request) -> Option<ShardId> {
         let of = |key: LogKey| shard_of(key, turn.ground.catalog.shard_count);
         let owner = match request {
             Request::Produce { key, .. }
             | Request::ListOffsets { key, .. }
             | Request::DescribeLog { key } => of(*key),
-            Request::Group(call) => of(self.groups.offsets_log(turn, call.group())?),
+            Request::Group(call) => of(Coordinator::offsets_log(turn, call.group())?),
             Request::Fetch { .. } | Request::Meta(_) | Request::InitProducerId { .. } => {
                 return None;
             }
@@ -246,7 +249,8 @@ impl Rules {
             + self.fetches.len()
             + self.searches.len()
             + self.producer_ids.len()
-            + self.mesh.len();
+            + self.mesh.len()
+            + self.groups.commits();
         rows as u64
     }
 }
