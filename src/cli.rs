@@ -1,8 +1,14 @@
 //! The command line: one file per subcommand.
 
 pub(crate) mod check_config;
+pub(crate) mod consume;
+pub(crate) mod from;
+pub(crate) mod produce;
+pub(crate) mod progress;
 pub(crate) mod serve;
+pub(crate) mod server;
 pub(crate) mod settings;
+pub(crate) mod topic;
 
 use crate::refusal::Refusal;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -22,6 +28,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a broker until SIGTERM or SIGINT.
     Serve(serve::Args),
+    /// Create, list, describe and delete topics.
+    Topic(topic::Args),
+    /// Send lines to a topic; done when all of them are on disk.
+    Produce(produce::Args),
+    /// Print records of a topic.
+    Consume(consume::Args),
     /// Read the configuration as `serve` would and show every value and where it comes from.
     CheckConfig(check_config::Args),
 }
@@ -40,6 +52,9 @@ pub(crate) enum Output {
 pub(crate) fn run(command: Command) -> Result<ExitCode, Refusal> {
     match command {
         Command::Serve(args) => serve::run(&args),
+        Command::Topic(args) => topic::run(args),
+        Command::Produce(args) => produce::run(args),
+        Command::Consume(args) => consume::run(args),
         Command::CheckConfig(args) => check_config::run(&args),
     }
 }

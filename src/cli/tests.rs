@@ -20,6 +20,16 @@ fn wrong_flags_and_commands_are_exit_2() {
         "ringway serve --no-such-flag",
         "ringway serve extra",
         "ringway check-config -o xml",
+        "ringway topic",
+        "ringway topic create",
+        "ringway topic create t --partitions 0",
+        "ringway topic create t --config novalue",
+        "ringway topic list --timeout 5",
+        "ringway produce",
+        "ringway consume",
+        "ringway consume t --from yesterday",
+        "ringway consume t -n many",
+        "ringway consume t -o table",
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), i32::from(crate::refusal::USAGE), "{line}");
@@ -62,4 +72,32 @@ fn a_bad_value_is_a_configuration_error_and_names_its_flag() {
     let refusal = args.settings().load().expect_err("refused");
     assert_eq!(refusal.code, crate::refusal::CONFIGURATION);
     assert!(refusal.text.contains("--shards") && refusal.text.contains("many"), "{refusal:?}");
+}
+
+#[test]
+fn the_lines_of_the_manual_are_accepted() {
+    for line in [
+        "ringway topic create events --partitions 4 --config retention.ms=86400000",
+        "ringway topic list -o json --server h:1 --timeout 2s",
+        "ringway topic --server h:1 describe events -o json",
+        "ringway produce events --key-separator :",
+        "ringway produce events file.txt",
+        "ringway produce events -",
+        "ringway consume events --from beginning --no-follow --key",
+        "ringway consume events --from -1h -n 5 -p 0,3 --headers -o json",
+        "ringway consume events --from @2026-01-31T12:00:00Z",
+        "ringway consume events --from offset:12",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).expect_err("refused"));
+    }
+}
+
+#[test]
+fn a_command_without_a_broker_is_exit_69() {
+    let Ok(command) = parse("ringway topic list --server 127.0.0.1:1 --timeout 2s") else {
+        panic!("parses")
+    };
+    let refusal = run(command).expect_err("nobody listens on port 1");
+    assert_eq!(refusal.code, crate::refusal::UNREACHABLE);
+    assert!(refusal.text.contains("127.0.0.1:1") && !refusal.text.contains('\n'), "{refusal:?}");
 }
