@@ -8,7 +8,7 @@ use ringway_log::blocks::{Blocks, Slice};
 use std::collections::VecDeque;
 
 /// Bytes from which every dialect knows its frame's length.
-pub(crate) const HEAD_BYTES: usize = 12;
+pub(crate) const HEAD_BYTES: usize = 128;
 
 /// What the bytes at hand amount to.
 #[derive(Debug)]
@@ -30,7 +30,6 @@ struct Large {
 }
 
 /// Received bytes that were not parsed yet.
-#[derive(Default)]
 pub(crate) struct Input {
     queue: VecDeque<Slice>,
     /// The first bytes of a frame that did not fit into the end of a slice.
@@ -40,6 +39,11 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// Nothing received.
+    pub(crate) fn new() -> Input {
+        Input { queue: VecDeque::new(), head: [0; HEAD_BYTES], have: 0, large: None }
+    }
+
     /// Takes over `data` with its hold.
     pub(crate) fn push(&mut self, data: Slice, blocks: &mut Blocks) {
         if data.is_empty() {

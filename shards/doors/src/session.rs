@@ -68,7 +68,7 @@ impl Session {
         Session {
             connection,
             peer,
-            input: Input::default(),
+            input: Input::new(),
             speaks: Speaks::Unknown,
             blocked: false,
             starved: false,

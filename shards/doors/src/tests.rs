@@ -7,5 +7,6 @@ mod groups;
 mod hostile;
 mod kafka_data;
 mod kafka_meta;
+mod native;
 mod ordering;
 mod peer;

@@ -6,7 +6,8 @@
 use crate::door::{Close, Door, DoorOut, Part};
 use ringway_log::blocks::{Blocks, Slice};
 use ringway_log::io::Now;
-use ringway_partition::request::{Fetched, Reply, Request, RequestId};
+use ringway_partition::request::{Fetched, GroupReply, MetaAnswer, Reply, Request, RequestId};
+use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 
 /// Slices at least this long are sent by reference, shorter ones are copied beside the headers:
@@ -81,6 +82,19 @@ pub(crate) fn release_reply(reply: Reply, blocks: &mut Blocks) {
             }
         }
     }
+}
+
+/// Code and message of an answer that is not what was asked for.
+pub(crate) fn refusal(reply: Reply) -> (ErrorCode, String) {
+    if let Reply::Failed { code, message } | Reply::Meta(MetaAnswer::Failed { code, message }) =
+        reply
+    {
+        return (code, message);
+    }
+    if let Reply::Group(GroupReply::Failed(code)) = reply {
+        return (code, String::new());
+    }
+    (ErrorCode::UnknownServerError, "the shard answered another question".to_owned())
 }
 
 /// A position in `DoorOut::bytes`.

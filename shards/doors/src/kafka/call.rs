@@ -8,8 +8,7 @@ use crate::turn::{Turn, close};
 use bytes::Bytes;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use ringway_partition::catalog::Topic;
-use ringway_partition::request::{GroupReply, MetaAnswer, Reply, Request};
-use ringway_wire::error_code::ErrorCode;
+use ringway_partition::request::Request;
 use ringway_wire::ids::{LogKey, TopicUuid};
 
 /// Head of a request, as far as its answer needs it.
@@ -94,19 +93,6 @@ pub(crate) fn partition_index(partition: u32) -> i32 {
 /// A topic's id in the crate's type, which it does not name.
 pub(crate) fn uuid<T: TryFrom<Vec<u8>> + Default>(uuid: TopicUuid) -> T {
     T::try_from(uuid.0.to_vec()).unwrap_or_default()
-}
-
-/// Code and message of an answer that is not what was asked for.
-pub(crate) fn refusal(reply: Reply) -> (ErrorCode, String) {
-    if let Reply::Failed { code, message } | Reply::Meta(MetaAnswer::Failed { code, message }) =
-        reply
-    {
-        return (code, message);
-    }
-    if let Reply::Group(GroupReply::Failed(code)) = reply {
-        return (code, String::new());
-    }
-    (ErrorCode::UnknownServerError, "the shard answered another question".to_owned())
 }
 
 /// Walks the body by its key's table of fields before anything is decoded.

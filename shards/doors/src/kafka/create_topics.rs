@@ -3,9 +3,9 @@
 //! Invariant: results stand in the order of the request (A1).
 //! Not here: rules about names and settings (control plane).
 
-use super::call::{Asked, Head, partition_index, refusal, respond, text, uuid};
+use super::call::{Asked, Head, partition_index, respond, text, uuid};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{
     CreatableTopicConfigs, CreatableTopicResult,

@@ -3,9 +3,9 @@
 //! Invariant: results stand in the order of the request.
 //! Not here: what goes with a topic (control plane, partitions).
 
-use super::call::{Asked, Head, refusal, respond, text, uuid};
+use super::call::{Asked, Head, respond, text, uuid};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};

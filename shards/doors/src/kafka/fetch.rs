@@ -3,11 +3,11 @@
 //! Invariant: of a frame only Kafka's bytes (67 and on) leave, frame after frame; no session is ever opened.
 //! Not here: waiting and limits (`partition/fetch.rs`), reading (`log`).
 
-use super::call::{Head, begin, log_key, malformed, refusal, respond, set_length};
+use super::call::{Head, begin, log_key, malformed, respond, set_length};
 use super::fetch_request::{FetchHead, FetchStep, FetchWalk};
 use super::reader::put_length;
 use crate::door::Close;
-use crate::turn::{BATCH_AT, Turn};
+use crate::turn::{BATCH_AT, Turn, refusal};
 use kafka_protocol::messages::FetchResponse;
 use ringway_log::blocks::Slice;
 use ringway_partition::catalog::Topic;

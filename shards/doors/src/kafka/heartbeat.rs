@@ -3,9 +3,9 @@
 //! Invariant: one question, one code.
 //! Not here: timers (`partition/group`). `group_instance_id` is not looked at so far.
 
-use super::call::{Asked, Head, refusal, respond};
+use super::call::{Asked, Head, respond};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 use ringway_partition::request::{GroupReply, GroupRequest, Reply, Request};
 

@@ -3,9 +3,9 @@
 //! Invariant: a transactional id is refused for good: transactions are not served, so nobody waits for them.
 //! Not here: handing out ids (`partition`).
 
-use super::call::{Asked, Head, refusal, respond};
+use super::call::{Asked, Head, respond};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse, ProducerId};
 use ringway_partition::request::{Reply, Request};
 use ringway_wire::error_code::ErrorCode;

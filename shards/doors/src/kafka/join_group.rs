@@ -4,9 +4,9 @@
 //! Not here: rebalancing (`partition/group`). A static member (`group_instance_id`) is treated as a dynamic one so far;
 //! it alone is never sent away to come back with an id (G2).
 
-use super::call::{Asked, Head, refusal, respond, text};
+use super::call::{Asked, Head, respond, text};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use bytes::Bytes;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};

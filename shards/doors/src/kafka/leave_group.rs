@@ -3,9 +3,9 @@
 //! Invariant: members are answered in the order asked.
 //! Not here: what leaving sets off (`partition/group`). Members are known by member id alone so far.
 
-use super::call::{Asked, Head, refusal, respond, text};
+use super::call::{Asked, Head, respond, text};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::leave_group_response::MemberResponse;
 use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 use ringway_partition::request::{GroupReply, GroupRequest, Reply, Request};

@@ -3,9 +3,9 @@
 //! Invariant: topics and partitions are answered in the order asked.
 //! Not here: finding offsets (`partition`).
 
-use super::call::{Asked, Head, log_key, refusal, respond};
+use super::call::{Asked, Head, log_key, respond};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };

@@ -3,9 +3,9 @@
 //! Invariant: topics and partitions are answered in the order asked.
 //! Not here: who may commit (`partition/group`). Static members are treated as dynamic ones so far.
 
-use super::call::{Asked, Head, log_key, refusal, respond};
+use super::call::{Asked, Head, log_key, respond};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };

@@ -3,9 +3,9 @@
 //! Invariant: an unknown group has no error, its offsets are −1 (G1).
 //! Not here: where offsets are kept (`partition/group`).
 
-use super::call::{Asked, Head, log_key, partition_index, refusal, respond, text};
+use super::call::{Asked, Head, log_key, partition_index, respond, text};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,

@@ -4,11 +4,11 @@
 //! partitions keep the order of the request, and a small one needs no memory of its own.
 //! Not here: checking batches (`partition/produce.rs`).
 
-use super::call::{Head, begin, log_key, malformed, refusal, set_length};
+use super::call::{Head, begin, log_key, malformed, set_length};
 use super::produce_request::{ProduceHead, ProduceStep, ProduceWalk};
 use super::reader::put_length;
 use crate::door::Close;
-use crate::turn::{Turn, close, position};
+use crate::turn::{Turn, close, position, refusal};
 use ringway_log::blocks::Slice;
 use ringway_partition::catalog::Topic;
 use ringway_partition::request::{Payload, Reply, Request};

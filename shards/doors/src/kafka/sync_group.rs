@@ -3,9 +3,9 @@
 //! Invariant: the assignment's bytes pass unchanged.
 //! Not here: waiting for the leader (`partition/group`). `group_instance_id` is not looked at so far.
 
-use super::call::{Asked, Head, refusal, respond, text};
+use super::call::{Asked, Head, respond, text};
 use crate::door::Close;
-use crate::turn::Turn;
+use crate::turn::{Turn, refusal};
 use bytes::Bytes;
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use ringway_partition::request::{GroupReply, GroupRequest, Reply, Request};
