@@ -5,15 +5,23 @@
 //! Not here: real I/O, threads, the clock of the host (`main.rs` alone counts seconds).
 #![forbid(unsafe_code)]
 
+pub mod checker;
+pub mod client;
 pub mod clock;
+pub mod consumer;
 pub mod control;
+pub mod counters;
 pub mod disk;
 pub mod file;
 pub mod names;
 pub mod network;
 pub mod node;
 pub mod process;
+pub mod producer;
 pub mod queue;
+pub mod reader;
 pub mod rng;
 pub mod room;
 pub mod trace;
+pub mod workload;
+pub mod world;

@@ -38,6 +38,8 @@ pub enum Happening {
     Serving,
     /// A clean stop has ended.
     Stopped,
+    /// The fuse has burnt down: whatever was going on is to be cut off here.
+    Fuse,
     /// Something that only the node minds.
     Nothing,
 }
@@ -63,6 +65,7 @@ pub struct Node {
     spare_out: Vec<Out>,
     spare_door: Vec<DoorOut>,
     slow_disk_percent: u64,
+    fuse: Option<u64>,
 }
 
 impl Node {
@@ -91,6 +94,7 @@ impl Node {
             spare_out: Vec::new(),
             spare_door: Vec::new(),
             slow_disk_percent,
+            fuse: None,
         }
     }
 
@@ -99,6 +103,16 @@ impl Node {
     pub fn into_parts(mut self) -> (Pool, Trace) {
         self.end_process();
         (self.pool, self.trace)
+    }
+
+    /// Lends the block memory while no process lives.
+    pub fn lend_pool(&mut self) -> Pool {
+        std::mem::take(&mut self.pool)
+    }
+
+    /// Takes it back.
+    pub fn return_pool(&mut self, pool: Pool) {
+        self.pool = pool;
     }
 
     /// Starts a process: the directory first, then its shards.
@@ -150,6 +164,11 @@ impl Node {
         }
     }
 
+    /// Sets a fuse of so many events, or none.
+    pub fn set_fuse(&mut self, events: Option<u64>) {
+        self.fuse = events;
+    }
+
     /// Wakes a client after `after_ns`.
     pub fn wake_client(&mut self, client: usize, after_ns: u64) {
         self.queue.plan(self.clock.mono_ns() + after_ns, Event::Client(client));
@@ -198,6 +217,13 @@ impl Node {
             }
             let (at, event) = self.queue.pop()?;
             self.clock.advance(at);
+            if let Some(left) = &mut self.fuse {
+                if *left == 0 {
+                    self.fuse = None;
+                    return Some(Happening::Fuse);
+                }
+                *left -= 1;
+            }
             match self.happen(event) {
                 Happening::Nothing => {}
                 happening => return Some(happening),

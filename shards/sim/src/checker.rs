@@ -1,0 +1,484 @@
+//! What must hold: a shadow of every partition, compared with the log after each recovery and with
+//! every reply during a life. D1–D9 are the invariants of `docs/testing.md`.
+//! Owner: the world.
+//! Invariant: it knows only what clients sent and were told, and what the log's own reads give back.
+//! Not here: reading the log (`world.rs`), histories of real clients (`history.rs`).
+
+use crate::room::FrameSeen;
+use ringway_wire::ids::LogKey;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// D1 … D9, or what else broke.
+    pub invariant: &'static str,
+    /// Values.
+    pub detail: String,
+}
+
+/// A batch that a client sent.
+#[derive(Clone, Debug)]
+struct Sent {
+    key: LogKey,
+    producer: u64,
+    sequence: u64,
+    idempotent: bool,
+    /// Life in which it was sent last.
+    life: u32,
+    /// Life whose recovery did not find it.
+    dropped: Option<u32>,
+    records: u64,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default)]
+struct Shadow {
+    /// The log as the last recovery left it.
+    kept: Vec<FrameSeen>,
+    /// Acknowledged in this life: base offset → batch.
+    acked: BTreeMap<u64, u64>,
+    /// Shown to consumers in this life: base offset → batch.
+    exposed: BTreeMap<u64, u64>,
+    /// Greatest high watermark told.
+    exposed_end: u64,
+    log_start: u64,
+    /// Sent, not in `kept`.
+    missing: BTreeSet<u64>,
+}
+
+/// Counts of what was seen.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Batches sent.
+    pub sent: u64,
+    /// Batches acknowledged.
+    pub acked: u64,
+    /// Batches read by consumers.
+    pub polled: u64,
+    /// Batches read after recoveries.
+    pub recovered: u64,
+    /// Batches of a life that its recovery did not find.
+    pub dropped: u64,
+    /// Unacknowledged batches that survived.
+    pub survived: u64,
+    /// Acknowledged in this life, recovered from an earlier one: the retry was recognised.
+    pub deduped_after_recovery: u64,
+}
+
+/// The shadow of everything.
+#[derive(Debug, Default)]
+pub struct Checker {
+    sent: BTreeMap<u64, Sent>,
+    logs: BTreeMap<LogKey, Shadow>,
+    life: u32,
+    /// Counts.
+    pub seen: Seen,
+    /// The first thing that did not hold.
+    pub violation: Option<Violation>,
+}
+
+impl Checker {
+    /// A new life serves.
+    pub fn life_begins(&mut self, life: u32) {
+        self.life = life;
+    }
+
+    /// Remembers the first violation.
+    pub fn fail(&mut self, invariant: &'static str, detail: impl FnOnce() -> String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { invariant, detail: detail() });
+        }
+    }
+
+    /// A client sends a batch (again).
+    pub fn sends(&mut self, hash: u64, key: LogKey, producer: (u64, u64, bool), records: u64) {
+        let (producer, sequence, idempotent) = producer;
+        let life = self.life;
+        self.seen.sent += 1;
+        let row = Sent { key, producer, sequence, idempotent, life, dropped: None, records };
+        self.sent.entry(hash).or_insert(row).life = life;
+        let shadow = self.logs.entry(key).or_default();
+        if !shadow.kept.iter().rev().take(64).any(|frame| frame.hash == hash) {
+            shadow.missing.insert(hash);
+        }
+    }
+
+    /// A client was told that a batch is durable at `base`.
+    pub fn acked(&mut self, hash: u64, key: LogKey, base: u64) {
+        self.seen.acked += 1;
+        let Some(records) = self.sent.get(&hash).map(|sent| sent.records) else {
+            return self.fail("D2", || format!("{key}: ack at {base} of a batch never sent"));
+        };
+        let shadow = self.logs.entry(key).or_default();
+        let kept_end = shadow.kept.last().map_or(shadow.log_start, |frame| frame.last + 1);
+        if base < kept_end {
+            let found = shadow.kept.iter().any(|frame| frame.base == base && frame.hash == hash);
+            if found {
+                self.seen.deduped_after_recovery += 1;
+                return;
+            }
+            if base >= shadow.log_start {
+                self.fail("D1", || {
+                    format!("{key}: ack at {base}, an offset that another batch holds since the recovery")
+                });
+            }
+            return;
+        }
+        let other = shadow.acked.insert(base, hash).filter(|other| *other != hash);
+        let overlap = shadow.acked.range(base + 1..base + records.max(1)).next().is_some();
+        let exposed = shadow.exposed.get(&base).copied().filter(|other| *other != hash);
+        let twice = shadow.acked.iter().any(|(at, batch)| *batch == hash && *at != base);
+        if other.is_some() || overlap || exposed.is_some() {
+            self.fail("D1", || format!("{key}: offset {base} given to two batches"));
+        } else if twice {
+            self.fail("D2", || format!("{key}: one batch acknowledged at {base} and elsewhere"));
+        }
+    }
+
+    /// A client was told that offsets end at `end`.
+    pub fn told_end(&mut self, key: LogKey, end: u64) {
+        // Replies on two connections may pass one another: only the greatest counts.
+        let shadow = self.logs.entry(key).or_default();
+        shadow.exposed_end = shadow.exposed_end.max(end);
+    }
+
+    /// Greatest end told so far.
+    #[must_use]
+    pub fn exposed_end(&self, key: LogKey) -> u64 {
+        self.logs.get(&key).map_or(0, |shadow| shadow.exposed_end)
+    }
+
+    /// Greatest log_epoch seen, as a client could learn it.
+    #[must_use]
+    pub fn newest_epoch(&self, key: LogKey) -> u32 {
+        let kept = self.logs.get(&key).and_then(|shadow| shadow.kept.last());
+        kept.map_or(1, |frame| frame.log_epoch)
+    }
+
+    /// A consumer that asked for `offset` got these batches and this high watermark.
+    pub fn polled(&mut self, key: LogKey, offset: u64, frames: &[FrameSeen], high_watermark: u64) {
+        let shadow = self.logs.entry(key).or_default();
+        shadow.exposed_end = shadow.exposed_end.max(high_watermark);
+        let mut expected = None;
+        for frame in frames {
+            self.seen.polled += 1;
+            self.judge(key, frame);
+            let fits = match expected {
+                None => frame.base <= offset && offset <= frame.last,
+                Some(next) => frame.base == next,
+            };
+            if !fits {
+                let (base, last) = (frame.base, frame.last);
+                self.fail("D3", || {
+                    format!("{key}: asked {offset}, expected {expected:?}, got {base}..={last}")
+                });
+            }
+            if frame.last >= high_watermark {
+                let last = frame.last;
+                self.fail("D9", || format!("{key}: got {last}, high watermark {high_watermark}"));
+            }
+            expected = Some(frame.last + 1);
+            self.expose(key, frame);
+        }
+    }
+
+    fn expose(&mut self, key: LogKey, frame: &FrameSeen) {
+        let shadow = self.logs.entry(key).or_default();
+        let known = find(&shadow.kept, frame.base);
+        let acked = shadow.acked.get(&frame.base).copied();
+        let before = shadow.exposed.insert(frame.base, frame.hash);
+        let other = |known: Option<u64>| known.is_some_and(|hash| hash != frame.hash);
+        if other(known) || other(acked) || other(before) {
+            let base = frame.base;
+            self.fail("D1", || format!("{key}: two batches were seen at offset {base}"));
+        }
+    }
+
+    /// One batch that left the process.
+    fn judge(&mut self, key: LogKey, frame: &FrameSeen) {
+        let (base, life) = (frame.base, self.life);
+        if !frame.sound {
+            return self.fail("D5", || format!("{key}: the batch at {base} has a wrong CRC"));
+        }
+        let Some(sent) = self.sent.get(&frame.hash) else {
+            return self.fail("D2", || format!("{key}: nobody sent the batch at {base}"));
+        };
+        if sent.key != key {
+            let there = sent.key;
+            return self.fail("D5", || format!("{key}: the batch at {base} was sent to {there}"));
+        }
+        if sent.records != frame.last - frame.base + 1 {
+            let (records, last) = (sent.records, frame.last);
+            return self.fail("D2", || format!("{key}: {records} records at {base}..={last}"));
+        }
+        if let Some(dropped) = sent.dropped.filter(|dropped| sent.life < *dropped) {
+            self.fail("D4", || {
+                format!("{key}: the batch at {base} was dropped by the recovery of life {dropped}, not sent since, and is back in life {life}")
+            });
+        }
+    }
+
+    /// A recovery ended: `frames` is the whole log from `log_start`, as reads give it.
+    pub fn recovered(&mut self, key: LogKey, frames: Vec<FrameSeen>, log_start: u64, end: u64) {
+        self.seen.recovered += frames.len() as u64;
+        for frame in &frames {
+            self.judge(key, frame);
+        }
+        self.check_offsets(key, &frames, log_start, end);
+        self.check_promises(key, &frames, log_start, end);
+        self.check_new(key, &frames);
+        self.check_producers(key, &frames);
+        self.adopt(key, frames, log_start);
+    }
+
+    fn check_offsets(&mut self, key: LogKey, frames: &[FrameSeen], log_start: u64, end: u64) {
+        let mut next = log_start;
+        for frame in frames {
+            let base = frame.base;
+            if base != next {
+                return self.fail("D3", || format!("{key}: offset {next} expected, batch at {base}"));
+            }
+            next = frame.last + 1;
+        }
+        if next != end {
+            self.fail("D3", || format!("{key}: readable up to {next}, high watermark {end}"));
+        }
+    }
+
+    /// Everything told in the last life is there.
+    fn check_promises(&mut self, key: LogKey, frames: &[FrameSeen], log_start: u64, end: u64) {
+        let shadow = self.logs.entry(key).or_default();
+        let mut broken: Option<(&'static str, String)> = None;
+        if log_start < shadow.log_start {
+            broken = Some(("D3", format!("log start fell from {} to {log_start}", shadow.log_start)));
+        }
+        let old = shadow.kept.iter().filter(|frame| frame.base >= log_start);
+        for frame in old {
+            if find(frames, frame.base) != Some(frame.hash) && broken.is_none() {
+                broken = Some(("D1", format!("batch at {} recovered before, gone now", frame.base)));
+            }
+        }
+        for (base, hash) in shadow.acked.range(log_start..) {
+            if find(frames, *base) != Some(*hash) && broken.is_none() {
+                broken = Some(("D1", format!("acknowledged batch at {base} is gone, log ends at {end}")));
+            }
+        }
+        for (base, hash) in shadow.exposed.range(log_start..) {
+            if find(frames, *base) != Some(*hash) && broken.is_none() {
+                broken = Some(("D9", format!("batch at {base} was shown and is gone")));
+            }
+        }
+        if end < shadow.exposed_end && broken.is_none() {
+            broken = Some(("D9", format!("end {} was told, log ends at {end}", shadow.exposed_end)));
+        }
+        if let Some((invariant, detail)) = broken {
+            self.fail(invariant, || format!("{key}: {detail}"));
+        }
+    }
+
+    /// What the last life added carries that life's epoch, greater than any before.
+    fn check_new(&mut self, key: LogKey, frames: &[FrameSeen]) {
+        let shadow = self.logs.entry(key).or_default();
+        let old_end = shadow.kept.last().map_or(0, |frame| frame.last + 1);
+        let old_epoch = shadow.kept.iter().map(|frame| frame.log_epoch).max().unwrap_or(0);
+        let mut epochs = frames.iter().filter(|frame| frame.base >= old_end);
+        let Some(first) = epochs.next().map(|frame| frame.log_epoch) else { return };
+        let mixed = epochs.any(|frame| frame.log_epoch != first);
+        if first <= old_epoch || mixed {
+            self.fail("D4", || {
+                format!("{key}: new batches carry epoch {first} after {old_epoch}, mixed: {mixed}")
+            });
+        }
+    }
+
+    /// Order and uniqueness per producer.
+    fn check_producers(&mut self, key: LogKey, frames: &[FrameSeen]) {
+        let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut hashes = BTreeSet::new();
+        let mut broken: Option<(&'static str, String)> = None;
+        for frame in frames {
+            if !hashes.insert(frame.hash) && broken.is_none() {
+                broken = Some(("D2", format!("the batch at {} is there twice", frame.base)));
+            }
+            let Some(sent) = self.sent.get(&frame.hash) else { continue };
+            let before = last.insert(sent.producer, sent.sequence + sent.records);
+            let in_order = before.is_none_or(|before| {
+                if sent.idempotent { sent.sequence == before } else { sent.sequence >= before }
+            });
+            if !in_order && broken.is_none() {
+                let (producer, sequence) = (sent.producer, sent.sequence);
+                broken = Some((
+                    "D3",
+                    format!("producer {producer}: {sequence} follows {before:?} at {}", frame.base),
+                ));
+            }
+        }
+        if let Some((invariant, detail)) = broken {
+            self.fail(invariant, || format!("{key}: {detail}"));
+        }
+    }
+
+    fn adopt(&mut self, key: LogKey, frames: Vec<FrameSeen>, log_start: u64) {
+        let life = self.life;
+        let shadow = self.logs.entry(key).or_default();
+        let old_end = shadow.kept.last().map_or(0, |frame| frame.last + 1);
+        for frame in frames.iter().filter(|frame| frame.base >= old_end) {
+            shadow.missing.remove(&frame.hash);
+            self.seen.survived += u64::from(!shadow.acked.contains_key(&frame.base));
+        }
+        for hash in &shadow.missing {
+            if let Some(sent) = self.sent.get_mut(hash) {
+                if sent.dropped.is_none() {
+                    self.seen.dropped += 1;
+                }
+                // The life that begins now: only a batch sent in it, or later, may come back.
+                sent.dropped = Some(life);
+            }
+        }
+        shadow.exposed_end = frames.last().map_or(log_start, |frame| frame.last + 1);
+        shadow.kept = frames;
+        shadow.log_start = log_start;
+        shadow.acked.clear();
+        shadow.exposed.clear();
+    }
+
+    /// The log as last recovered, for comparing two recoveries.
+    #[must_use]
+    pub fn kept(&self, key: LogKey) -> &[FrameSeen] {
+        self.logs.get(&key).map_or(&[], |shadow| &shadow.kept)
+    }
+}
+
+/// The batch at `base`, by its hash.
+fn find(frames: &[FrameSeen], base: u64) -> Option<u64> {
+    let index = frames.binary_search_by_key(&base, |frame| frame.base).ok()?;
+    frames.get(index).map(|frame| frame.hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogKey = LogKey { topic_id: 1, partition: 0 };
+
+    fn frame(base: u64, hash: u64, epoch: u32) -> FrameSeen {
+        FrameSeen { base, last: base, log_epoch: epoch, hash, sound: true, ..FrameSeen::default() }
+    }
+
+    fn checker(batches: &[u64]) -> Checker {
+        let mut checker = Checker::default();
+        checker.life_begins(1);
+        for (sequence, hash) in batches.iter().enumerate() {
+            checker.sends(*hash, LOG, (7, sequence as u64, true), 1);
+        }
+        checker
+    }
+
+    fn after(checker: &mut Checker, frames: &[FrameSeen]) -> Option<&'static str> {
+        checker.life_begins(2);
+        let end = frames.last().map_or(0, |frame| frame.last + 1);
+        checker.recovered(LOG, frames.to_vec(), 0, end);
+        checker.violation.as_ref().map(|violation| violation.invariant)
+    }
+
+    #[test]
+    fn a_prefix_with_all_acknowledged_batches_is_right() {
+        let mut checker = checker(&[10, 11, 12]);
+        checker.acked(10, LOG, 0);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1), frame(1, 11, 1)]), None);
+    }
+
+    #[test]
+    fn a_lost_acknowledged_batch_is_found() {
+        let mut checker = checker(&[10, 11]);
+        checker.acked(11, LOG, 1);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1)]), Some("D1"));
+    }
+
+    #[test]
+    fn another_batch_at_an_acknowledged_offset_is_found() {
+        let mut checker = checker(&[10, 11]);
+        checker.acked(11, LOG, 0);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1)]), Some("D1"));
+    }
+
+    #[test]
+    fn a_duplicate_is_found() {
+        let mut checker = checker(&[10]);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1), frame(1, 10, 1)]), Some("D2"));
+    }
+
+    #[test]
+    fn a_phantom_is_found() {
+        let mut checker = checker(&[10]);
+        assert_eq!(after(&mut checker, &[frame(0, 99, 1)]), Some("D2"));
+    }
+
+    #[test]
+    fn a_reordered_producer_is_found() {
+        let mut checker = checker(&[10, 11]);
+        assert_eq!(after(&mut checker, &[frame(0, 11, 1), frame(1, 10, 1)]), Some("D3"));
+    }
+
+    #[test]
+    fn a_gap_of_offsets_is_found() {
+        let mut checker = checker(&[10, 11]);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1), frame(2, 11, 1)]), Some("D3"));
+    }
+
+    #[test]
+    fn a_hole_in_a_producers_sequence_is_found() {
+        let mut checker = checker(&[10, 11, 12]);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1), frame(1, 12, 1)]), Some("D3"));
+    }
+
+    #[test]
+    fn a_damaged_batch_is_found() {
+        let mut checker = checker(&[10]);
+        let damaged = FrameSeen { sound: false, ..frame(0, 10, 1) };
+        assert_eq!(after(&mut checker, &[damaged]), Some("D5"));
+    }
+
+    #[test]
+    fn a_batch_that_comes_back_is_found() {
+        let mut checker = checker(&[10]);
+        assert_eq!(after(&mut checker, &[]), None);
+        checker.life_begins(3);
+        checker.recovered(LOG, vec![frame(0, 10, 1)], 0, 1);
+        assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D4"));
+    }
+
+    #[test]
+    fn an_epoch_used_twice_is_found() {
+        let mut checker = checker(&[10, 11]);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 5)]), None);
+        checker.sends(11, LOG, (7, 1, true), 1);
+        checker.life_begins(3);
+        checker.recovered(LOG, vec![frame(0, 10, 5), frame(1, 11, 5)], 0, 2);
+        assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D4"));
+    }
+
+    #[test]
+    fn a_batch_shown_and_gone_is_found() {
+        let mut checker = checker(&[10]);
+        checker.polled(LOG, 0, &[frame(0, 10, 1)], 1);
+        assert_eq!(after(&mut checker, &[]), Some("D9"));
+    }
+
+    #[test]
+    fn bytes_above_the_high_watermark_are_found() {
+        let mut checker = checker(&[10]);
+        checker.polled(LOG, 0, &[frame(0, 10, 1)], 0);
+        assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D9"));
+    }
+
+    #[test]
+    fn a_recovered_batch_that_a_later_recovery_loses_is_found() {
+        let mut checker = checker(&[10]);
+        assert_eq!(after(&mut checker, &[frame(0, 10, 1)]), None);
+        checker.life_begins(3);
+        checker.recovered(LOG, Vec::new(), 0, 0);
+        assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D1"));
+    }
+}

@@ -1,0 +1,130 @@
+//! A simulated client: producer or consumer over a session of the shipped client core.
+//! Owner: the world.
+//! Invariant: whatever a client is told goes to the checker before the client acts on it.
+//! Not here: transport (`node.rs`), what must hold (`checker.rs`).
+
+use crate::checker::Checker;
+use crate::clock::{MS, US};
+use crate::consumer::Consumer;
+use crate::node::Node;
+use crate::producer::Producer;
+use crate::rng::Rng;
+use crate::workload::{Maker, Mix, Target};
+use ringway_client::kafka::{KafkaReply, KafkaSession};
+
+/// What a client may touch while it acts.
+pub struct Around<'a> {
+    /// Server and network.
+    pub node: &'a mut Node,
+    /// Told of everything.
+    pub checker: &'a mut Checker,
+    /// Chance.
+    pub rng: &'a mut Rng,
+    /// Partitions.
+    pub targets: &'a [Target],
+    /// Makes batches.
+    pub maker: &'a mut Maker,
+    /// What batches are like.
+    pub mix: Mix,
+}
+
+/// What a client does.
+#[derive(Debug)]
+pub enum Role {
+    /// Produces.
+    Producer(Producer),
+    /// Consumes.
+    Consumer(Consumer),
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Client {
+    number: usize,
+    role: Role,
+    connection: Option<u32>,
+    session: KafkaSession,
+    out: Vec<u8>,
+}
+
+impl Client {
+    /// A client that has not connected yet.
+    #[must_use]
+    pub fn new(number: usize, role: Role) -> Client {
+        let session = KafkaSession::new("sim");
+        Client { number, role, connection: None, session, out: Vec::new() }
+    }
+
+    /// Its connection.
+    #[must_use]
+    pub fn connection(&self) -> Option<u32> {
+        self.connection
+    }
+
+    /// Wakes: connects, or does the next thing; plans the next wake.
+    pub fn act(&mut self, around: &mut Around<'_>) {
+        let Some(process) = &around.node.process else { return };
+        let shards = process.shards();
+        let Some(connection) = self.connection else {
+            let shard = u32::try_from(around.rng.below(u64::from(shards))).unwrap_or(0);
+            self.connection = Some(around.node.connect(self.number, shard));
+            self.session = KafkaSession::new("sim");
+            around.node.wake_client(self.number, around.rng.within(1, 200) * US);
+            return;
+        };
+        if around.rng.percent(1) {
+            around.node.client_close(connection);
+            self.closed(around);
+            return;
+        }
+        self.out.clear();
+        match &mut self.role {
+            Role::Producer(producer) => producer.act(&mut self.session, &mut self.out, around),
+            Role::Consumer(consumer) => consumer.act(&mut self.session, &mut self.out, around),
+        }
+        if !self.out.is_empty() {
+            around.node.client_send(connection, &self.out);
+        }
+        let after = if around.rng.percent(10) { around.rng.within(1, 15) * MS } else { around.rng.within(20, 900) * US };
+        around.node.wake_client(self.number, after);
+    }
+
+    /// Bytes came.
+    pub fn receive(&mut self, connection: u32, bytes: &[u8], around: &mut Around<'_>) {
+        if self.connection != Some(connection) {
+            return;
+        }
+        self.session.receive(bytes);
+        loop {
+            match self.session.next_reply() {
+                Ok(Some(reply)) => self.reply(reply, around),
+                Ok(None) => return,
+                Err(error) => {
+                    return around.checker.fail("CLIENT", || format!("reply makes no sense: {error}"));
+                }
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: KafkaReply, around: &mut Around<'_>) {
+        match &mut self.role {
+            Role::Producer(producer) => producer.reply(reply, around),
+            Role::Consumer(consumer) => consumer.reply(reply, around),
+        }
+    }
+
+    /// The connection is gone; what was not answered is unknown. Connects again later.
+    pub fn closed(&mut self, around: &mut Around<'_>) {
+        self.lost(around.rng);
+        around.node.wake_client(self.number, around.rng.within(50, 3000) * US);
+    }
+
+    /// Server and connection are gone.
+    pub fn lost(&mut self, rng: &mut Rng) {
+        self.connection = None;
+        match &mut self.role {
+            Role::Producer(producer) => producer.lost(rng),
+            Role::Consumer(consumer) => consumer.lost(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a run met: the rare states that must come up, or the run proves less than it says.
+//! Owner: the world; `main.rs` sums them.
+//! Invariant: each must-happen count is derived from the disk, the log's notices or the checker.
+//! Not here: judging.
+
+use crate::checker::Seen;
+use crate::disk::DiskCounts;
+use crate::node::Node;
+use ringway_wire::ids::LogKey;
+use std::collections::BTreeMap;
+
+/// Counts of one seed, or of many.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Lives ended by a power cut.
+    pub cuts: u64,
+    /// Lives ended by a crash.
+    pub crashes: u64,
+    /// Lives ended by a clean stop.
+    pub clean_stops: u64,
+    /// Cuts and crashes inside a recovery.
+    pub cuts_in_recovery: u64,
+    /// Recoveries compared with an uninterrupted one.
+    pub recoveries_compared: u64,
+    /// Batches dropped as torn tails.
+    pub torn_tails: u64,
+    /// Restarts with another number of shards.
+    pub shard_changes: u64,
+    /// Restarts with lower limits.
+    pub settings_lowered: u64,
+    /// Batches sent.
+    pub sent: u64,
+    /// Batches acknowledged.
+    pub acked: u64,
+    /// Batches read by consumers.
+    pub polled: u64,
+    /// Unacknowledged batches that survived.
+    pub survived: u64,
+    /// Unacknowledged batches that did not.
+    pub dropped: u64,
+    /// Batches with forged frames inside.
+    pub hostile: u64,
+    /// Retries recognised after a recovery.
+    pub dedupe_after_recovery: u64,
+    /// Segments made.
+    pub rolls: u64,
+    /// Segments renamed into `dropped/`.
+    pub set_aside: u64,
+    /// Bounds of each log after the newest recovery.
+    pub bounds: BTreeMap<LogKey, (u64, u64)>,
+}
+
+impl Counters {
+    /// Takes what the checker and the disk counted.
+    pub fn take_seen(&mut self, seen: &Seen, disk: &DiskCounts, hostile: u64) {
+        self.sent += seen.sent;
+        self.acked += seen.acked;
+        self.polled += seen.polled;
+        self.survived += seen.survived;
+        self.dropped += seen.dropped;
+        self.dedupe_after_recovery += seen.deduped_after_recovery;
+        self.set_aside += disk.set_aside;
+        self.hostile += hostile;
+    }
+
+    /// Takes what a process that ends now counted.
+    pub fn take_process(&mut self, node: &Node) {
+        let Some(process) = &node.process else { return };
+        for room in &process.rooms {
+            if let Some(shard) = &room.shard {
+                self.rolls += shard.counts().log.rolls;
+            }
+        }
+    }
+
+    /// A line that the server said.
+    pub fn warning(&mut self, _text: &str) {}
+
+    /// Adds another's counts.
+    pub fn add(&mut self, other: &Counters) {
+        for (mine, theirs) in self.rows_mut().into_iter().zip(other.rows()) {
+            *mine.1 += theirs.1;
+        }
+    }
+
+    /// Name and count of each row.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&'static str, u64)> {
+        let mut copy = self.clone();
+        copy.rows_mut().into_iter().map(|(name, count)| (name, *count)).collect()
+    }
+
+    fn rows_mut(&mut self) -> Vec<(&'static str, &mut u64)> {
+        vec![
+            ("cuts", &mut self.cuts),
+            ("crashes", &mut self.crashes),
+            ("clean_stops", &mut self.clean_stops),
+            ("cuts_in_recovery", &mut self.cuts_in_recovery),
+            ("recoveries_compared", &mut self.recoveries_compared),
+            ("sent", &mut self.sent),
+            ("acked", &mut self.acked),
+            ("polled", &mut self.polled),
+            ("survived", &mut self.survived),
+            ("dropped", &mut self.dropped),
+            ("hostile", &mut self.hostile),
+            ("torn_tails", &mut self.torn_tails),
+            ("shard_changes", &mut self.shard_changes),
+            ("settings_lowered", &mut self.settings_lowered),
+            ("dedupe_after_recovery", &mut self.dedupe_after_recovery),
+            ("rolls", &mut self.rolls),
+            ("set_aside", &mut self.set_aside),
+        ]
+    }
+}

@@ -1,0 +1,212 @@
+//! A producer's rows: batches in flight per partition, retries in order, identities.
+//! Owner: `Client`.
+//! Invariant: an idempotent batch is sent again with the same bytes or never; another never twice.
+//! Not here: bytes of requests (`ringway-client`).
+
+use crate::client::Around;
+use crate::workload::{Aim, Batch};
+use crate::rng::Rng;
+use ringway_client::kafka::{KafkaReply, KafkaSession, ProduceRequest};
+use ringway_wire::error_code::ErrorCode;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Batches of one partition.
+#[derive(Debug, Default)]
+struct Lane {
+    target: usize,
+    next_sequence: i32,
+    batches: VecDeque<Row>,
+    /// A batch failed: nothing more until all answers are here, then everything again.
+    failed: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    batch: Batch,
+    sequence: u64,
+    in_flight: bool,
+}
+
+/// One producer.
+#[derive(Debug)]
+pub struct Producer {
+    idempotent: bool,
+    identity: Option<(i64, i16)>,
+    /// Tells identities apart for the checker.
+    number: u64,
+    asked_identity: bool,
+    lanes: Vec<Lane>,
+    window: usize,
+    abandon_percent: u64,
+    waiting: BTreeMap<i32, (usize, u64)>,
+}
+
+impl Producer {
+    /// A producer to some partitions.
+    pub fn new(number: u64, rng: &mut Rng, targets: usize) -> Producer {
+        let count = 1 + rng.index(targets.min(4));
+        let first = rng.index(targets);
+        let lane = |n: usize| Lane { target: (first + n) % targets, ..Lane::default() };
+        Producer {
+            idempotent: rng.percent(75),
+            identity: None,
+            number: number << 32,
+            asked_identity: false,
+            lanes: (0..count).map(lane).collect(),
+            window: rng.pick(&[1, 2, 5, 5]),
+            abandon_percent: rng.pick(&[0, 10, 50]),
+            waiting: BTreeMap::new(),
+        }
+    }
+
+    /// Does the next thing.
+    pub fn act(&mut self, session: &mut KafkaSession, out: &mut Vec<u8>, around: &mut Around<'_>) {
+        if self.idempotent && self.identity.is_none() {
+            if !self.asked_identity {
+                self.asked_identity = session.init_producer_id(out, None).is_ok();
+            }
+            return;
+        }
+        let chosen = around.rng.index(self.lanes.len());
+        for index in 0..self.lanes.len() {
+            self.refill(index, index == chosen, around);
+            self.send(index, session, out, around);
+        }
+    }
+
+    fn refill(&mut self, index: usize, chosen: bool, around: &mut Around<'_>) {
+        let lane = &mut self.lanes[index];
+        if !chosen || lane.failed {
+            return;
+        }
+        for _ in 0..around.rng.within(1, 3) {
+            if lane.batches.len() >= self.window {
+                return;
+            }
+            let key = around.targets[lane.target].key;
+            let next_offset = around.checker.exposed_end(key);
+            let aim = Aim { key, next_offset, epoch: around.checker.newest_epoch(key) };
+            let sequence = self.identity.map(|(id, epoch)| (id, epoch, lane.next_sequence));
+            let now_ms = around.node.clock.now().wall_ms();
+            let batch = around.maker.make(around.rng, around.mix, aim, now_ms, sequence);
+            let number = u64::try_from(lane.next_sequence).unwrap_or(0);
+            lane.next_sequence += i32::try_from(batch.records).unwrap_or(1);
+            lane.batches.push_back(Row { batch, sequence: number, in_flight: false });
+        }
+    }
+
+    fn send(&mut self, index: usize, session: &mut KafkaSession, out: &mut Vec<u8>, around: &mut Around<'_>) {
+        let lane = &mut self.lanes[index];
+        if lane.failed {
+            if lane.batches.iter().any(|row| row.in_flight) {
+                return;
+            }
+            lane.failed = false;
+        }
+        let target = &around.targets[lane.target];
+        for row in lane.batches.iter_mut().filter(|row| !row.in_flight) {
+            let request = ProduceRequest {
+                topic: &target.topic,
+                partition: target.partition,
+                acks: around.rng.pick(&[-1, -1, 1]),
+                timeout_ms: 10_000,
+                batch: &row.batch.bytes,
+            };
+            let Ok(correlation) = session.produce(out, &request) else { continue };
+            row.in_flight = true;
+            self.waiting.insert(correlation, (index, row.batch.hash));
+            let producer = (self.number, row.sequence, self.idempotent);
+            around.checker.sends(row.batch.hash, target.key, producer, row.batch.records);
+        }
+    }
+
+    /// A reply came.
+    pub fn reply(&mut self, reply: KafkaReply, around: &mut Around<'_>) {
+        match reply {
+            KafkaReply::ProducerId { error, producer_id, epoch, .. } => {
+                self.asked_identity = false;
+                if error == ErrorCode::None {
+                    self.number += 1;
+                    self.identity = Some((producer_id, epoch));
+                } else if !error.is_retriable() {
+                    around.checker.fail("CLIENT", || format!("InitProducerId: {error:?}"));
+                }
+            }
+            KafkaReply::Produced { correlation, error, base_offset, message, .. } => {
+                let Some((index, hash)) = self.waiting.remove(&correlation) else { return };
+                self.produced(index, hash, (error, base_offset, message), around);
+            }
+            _ => {}
+        }
+    }
+
+    fn produced(
+        &mut self,
+        index: usize,
+        hash: u64,
+        (error, base_offset, message): (ErrorCode, i64, Option<String>),
+        around: &mut Around<'_>,
+    ) {
+        let lane = &mut self.lanes[index];
+        let Some(place) = lane.batches.iter().position(|row| row.batch.hash == hash) else { return };
+        lane.batches[place].in_flight = false;
+        let key = around.targets[lane.target].key;
+        match error {
+            ErrorCode::None => {
+                let base = u64::try_from(base_offset).unwrap_or(u64::MAX);
+                around.checker.acked(hash, key, base);
+                lane.batches.remove(place);
+                if place > 0 && self.idempotent {
+                    around.checker.fail("D2", || format!("{key}: a later batch was acknowledged first, at {base}"));
+                }
+            }
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+                self.abandon();
+            }
+            ErrorCode::OutOfOrderSequenceNumber if self.idempotent && (lane.failed || place > 0) => {
+                lane.failed = true;
+            }
+            error if error.is_retriable() => {
+                if self.idempotent {
+                    lane.failed = true;
+                } else {
+                    lane.batches.remove(place);
+                }
+            }
+            error => {
+                around.checker.fail("CLIENT", || format!("{key}: produce refused: {error:?} {message:?}"));
+            }
+        }
+    }
+
+    fn abandon(&mut self) {
+        // A refused batch has used its sequences up: only a new identity can go on.
+        for lane in &mut self.lanes {
+            lane.batches.clear();
+            lane.next_sequence = 0;
+            lane.failed = false;
+        }
+        self.waiting.clear();
+        self.identity = None;
+        self.asked_identity = false;
+        self.number += 1;
+    }
+
+    /// The connection is gone.
+    pub fn lost(&mut self, rng: &mut Rng) {
+        self.waiting.clear();
+        self.asked_identity = false;
+        for lane in &mut self.lanes {
+            lane.failed = false;
+            for row in &mut lane.batches {
+                row.in_flight = false;
+            }
+            if !self.idempotent {
+                lane.batches.clear();
+            }
+        }
+        if self.idempotent && rng.percent(self.abandon_percent) {
+            self.abandon();
+        }
+    }
+}

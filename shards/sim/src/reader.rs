@@ -1,0 +1,103 @@
+//! Reads a whole log through the shard's own fetches, for the checker.
+//! Owner: the world.
+//! Invariant: nothing is read that a consumer could not read.
+//! Not here: judging it (`checker.rs`).
+
+use crate::checker::Violation;
+use crate::clock::{MS, SECOND};
+use crate::node::{Happening, Node};
+use crate::room::{FrameSeen, PartSeen, ReadBack};
+use ringway_partition::request::{FetchPart, Request};
+use ringway_wire::error_code::ErrorCode;
+use ringway_wire::ids::{LogKey, shard_of};
+
+/// A log, read from its start to its high watermark.
+#[derive(Clone, Debug, Default)]
+pub struct ReadLog {
+    /// Every batch.
+    pub frames: Vec<FrameSeen>,
+    /// First offset kept.
+    pub log_start: u64,
+    /// High watermark.
+    pub end: u64,
+}
+
+/// Reads it.
+///
+/// # Errors
+/// What broke, when the log does not answer or answers with damage.
+pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Violation> {
+    let mut log = ReadLog::default();
+    let mut offset = 0;
+    let mut patience = 200;
+    loop {
+        let part = fetch(node, key, offset)?;
+        match part.code {
+            Some(ErrorCode::None) => {
+                log.log_start = part.log_start;
+                log.end = part.high_watermark;
+                let Some(last) = part.frames.last() else {
+                    return if offset >= log.end { Ok(log) } else { Err(stuck(key, offset, log.end)) };
+                };
+                offset = last.last + 1;
+                log.frames.extend_from_slice(&part.frames);
+                if offset >= log.end {
+                    return Ok(log);
+                }
+                if !part.frames.iter().all(|frame| frame.sound) {
+                    return Ok(log);
+                }
+            }
+            Some(ErrorCode::OffsetOutOfRange) if offset == 0 && part.log_start > 0 => {
+                offset = part.log_start;
+            }
+            Some(code) if code.is_retriable() && code != ErrorCode::CorruptMessage && patience > 0 => {
+                patience -= 1;
+                pause(node);
+            }
+            code => {
+                let detail = format!("{key}: reading at {offset} after a recovery: {code:?}");
+                return Err(Violation { invariant: "D6", detail });
+            }
+        }
+    }
+}
+
+fn stuck(key: LogKey, offset: u64, end: u64) -> Violation {
+    let detail = format!("{key}: nothing to read at {offset}, high watermark {end}");
+    Violation { invariant: "D3", detail }
+}
+
+fn fetch(node: &mut Node, key: LogKey, offset: u64) -> Result<PartSeen, Violation> {
+    let shards = node.process.as_ref().map_or(1, |process| process.shards());
+    let now = node.clock.mono_ns();
+    let part = FetchPart { key, offset, bytes_max: 1 << 20, leader_epoch: -1 };
+    let request =
+        Request::Fetch { parts: vec![part], bytes_min: 0, bytes_max: 1 << 20, deadline_ns: now };
+    node.ask(shard_of(key, shards), 1, request);
+    let until = now + 60 * SECOND;
+    while let Some(happening) = node.next(until) {
+        match happening {
+            Happening::Read(_, ReadBack::Parts(parts)) => {
+                return parts.into_iter().next().ok_or_else(|| none(key, "no part"));
+            }
+            Happening::Read(_, ReadBack::Failed(code, _)) => {
+                return Ok(PartSeen { code: Some(code), ..PartSeen::default() });
+            }
+            Happening::Read(_, other) => return Err(none(key, &format!("{other:?}"))),
+            _ => {}
+        }
+    }
+    Err(none(key, "no answer"))
+}
+
+fn none(key: LogKey, what: &str) -> Violation {
+    Violation { invariant: "READ", detail: format!("{key}: a fetch after a recovery got {what}") }
+}
+
+/// Lets the node go on for a while.
+fn pause(node: &mut Node) {
+    let until = node.clock.mono_ns() + MS;
+    while node.next(until).is_some() {}
+    node.clock.advance(until);
+}

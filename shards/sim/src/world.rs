@@ -1,0 +1,431 @@
+//! One seed: six lives of a server and its clients, each ended by a cut, a crash or a clean stop, some
+//! with cuts inside the recovery, and the checks between them.
+//! Owner: `main.rs` and the tests.
+//! Invariant: a run is a pure function of seed and profile.
+//! Not here: events (`node.rs`), what must hold (`checker.rs`).
+
+use crate::checker::{Checker, Violation};
+use crate::client::{Around, Client, Role};
+use crate::clock::{Clock, MS, SECOND};
+use crate::consumer::Consumer;
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::disk::Disk;
+use crate::network::Weather;
+use crate::node::{Happening, Node};
+use crate::process::{Pool, Settings};
+use crate::producer::Producer;
+use crate::reader::read_log;
+use crate::rng::Rng;
+use crate::room::FrameSeen;
+use crate::workload::{Maker, Mix, Target};
+use ringway_partition::request::Notice;
+use ringway_partition::topic_config::TopicConfig;
+use ringway_wire::ids::LogKey;
+
+/// Lives of a seed.
+pub const LIVES: u32 = 6;
+/// No start and no stop takes longer, in virtual time.
+const PATIENCE_NS: u64 = 600 * SECOND;
+
+/// How a seed ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What did not hold, and in which life.
+    pub violation: Option<(u32, Violation)>,
+    /// What was met.
+    pub counters: Counters,
+    /// Hash of everything that happened.
+    pub hash: u64,
+    /// Told, when asked for.
+    pub lines: Vec<String>,
+}
+
+/// One seed's world.
+pub struct World {
+    node: Node,
+    clients: Vec<Client>,
+    checker: Checker,
+    rng: Rng,
+    targets: Vec<Target>,
+    maker: Maker,
+    mix: Mix,
+    settings: Settings,
+    counters: Counters,
+    life: u32,
+    lowered: bool,
+}
+
+/// The whole log of every partition, for comparing recoveries.
+type Digest = Vec<(LogKey, Vec<FrameSeen>)>;
+
+/// Runs one seed of profile `crash`.
+#[must_use]
+pub fn run(seed: u64, trace: bool, pool: Pool) -> (Outcome, Pool) {
+    let mut world = World::new(seed, trace, pool);
+    for life in 0..=LIVES {
+        world.life = life;
+        if !world.live(life) {
+            break;
+        }
+    }
+    world.end()
+}
+
+impl World {
+    fn new(seed: u64, trace: bool, pool: Pool) -> World {
+        let mut rng = Rng::new(seed);
+        let block = rng.pick(&[4096, 4096, 4096, 8192]);
+        let mut control = Control::new(&mut rng);
+        let targets = make_topics(&mut rng, &mut control);
+        let weather = Weather {
+            chunk_percent: rng.pick(&[0, 10, 60]),
+            slow_percent: rng.pick(&[0, 2, 20]),
+        };
+        let mix = Mix::draw(&mut rng);
+        let clients = make_clients(&mut rng, targets.len());
+        let disk = Disk::new(block);
+        let mut node = Node::new(disk, control, Clock::new(), weather, rng.fork(), pool);
+        node.trace.lines = trace.then(Vec::new);
+        let settings = Settings {
+            shards: 1,
+            advertise_shards: rng.percent(50),
+            block: u32::try_from(block).unwrap_or(4096),
+            blocks: rng.pick(&[96, 128, 192]),
+            flush_group_bytes_max: rng.pick(&[64 << 10, 256 << 10, 1 << 20]),
+            frame_bytes_max: 300 << 10,
+            checkpoint_interval_ms: rng.pick(&[2, 10, 50, 1000]),
+        };
+        World {
+            node,
+            clients,
+            checker: Checker::default(),
+            rng,
+            targets,
+            maker: Maker::new(seed),
+            mix,
+            settings,
+            counters: Counters::default(),
+            life: 0,
+            lowered: false,
+        }
+    }
+
+    fn end(mut self) -> (Outcome, Pool) {
+        self.counters.take_seen(&self.checker.seen, &self.node.disk.counts, self.maker.hostile);
+        let violation = self.checker.violation.take().map(|violation| (self.life, violation));
+        let (pool, trace) = self.node.into_parts();
+        let hash = trace.hash();
+        let lines = trace.lines.unwrap_or_default();
+        (Outcome { violation, counters: self.counters, hash, lines }, pool)
+    }
+
+    /// One life; false when the seed ends here.
+    fn live(&mut self, life: u32) -> bool {
+        self.change_settings(life);
+        if !self.recover(life) {
+            return false;
+        }
+        self.checker.life_begins(life);
+        let Some(digest) = self.read_all() else { return false };
+        for (key, frames) in digest {
+            let (log_start, end) = self.bounds(key);
+            self.checker.recovered(key, frames, log_start, end);
+        }
+        if self.checker.violation.is_some() || life == LIVES {
+            return false;
+        }
+        self.work();
+        self.checker.violation.is_none()
+    }
+
+    fn change_settings(&mut self, life: u32) {
+        if life > 0 && self.rng.percent(20) {
+            let forward = self.rng.percent(50);
+            self.node.clock.jump_wall(forward, self.rng.pick(&[3_600, 86_400]) * SECOND);
+        }
+        if life == 0 || self.rng.percent(40) {
+            let shards = u32::try_from(self.rng.within(1, 3)).unwrap_or(1);
+            if life > 0 && shards != self.settings.shards {
+                self.counters.shard_changes += 1;
+            }
+            self.settings.shards = shards;
+        }
+        if life > 0 && self.rng.percent(25) {
+            self.lowered = !self.lowered;
+            let lowered = self.lowered;
+            self.counters.settings_lowered += u64::from(lowered);
+            self.settings.frame_bytes_max = if lowered { 16 << 10 } else { 300 << 10 };
+            self.settings.flush_group_bytes_max =
+                if lowered { 64 << 10 } else { self.rng.pick(&[64 << 10, 256 << 10, 1 << 20]) };
+            let names: Vec<String> = self.node.control.topics().map(|t| t.name.clone()).collect();
+            for name in names {
+                self.node.control.configure(&name, |config| {
+                    config.message_bytes_max = if lowered { 4_096 } else { 1 << 20 };
+                    config.segment_bytes = if lowered { 64 << 10 } else { config.segment_bytes * 2 };
+                });
+            }
+        }
+    }
+
+    /// Starts until every log is recovered, cut off on the way up to three times.
+    fn recover(&mut self, life: u32) -> bool {
+        let mut cuts_left = [30, 35, 50].iter().take_while(|percent| self.rng.percent(**percent)).count();
+        if life == 0 {
+            cuts_left = 0;
+        }
+        let mut reference = None;
+        if cuts_left > 0 && self.node.disk.is_quiet() && self.rng.percent(40) {
+            reference = self.reference();
+        }
+        let mut interrupted = false;
+        loop {
+            let fuse = (cuts_left > 0).then(|| self.rng.within(1, 60 + 40 * self.targets.len() as u64));
+            self.node.set_fuse(fuse);
+            self.node.start(self.settings.clone());
+            let until = self.node.clock.mono_ns() + PATIENCE_NS;
+            let served = loop {
+                match self.node.next(until) {
+                    Some(Happening::Serving) => break true,
+                    Some(Happening::Fuse) => break false,
+                    Some(Happening::Notice(notice)) => self.notice(&notice),
+                    Some(_) => {}
+                    None => {
+                        self.checker.fail("D7", || "the start does not end".to_owned());
+                        return false;
+                    }
+                }
+            };
+            self.node.set_fuse(None);
+            if served {
+                break;
+            }
+            cuts_left -= 1;
+            interrupted = true;
+            self.counters.cuts_in_recovery += 1;
+            let cut = self.rng.percent(70);
+            self.node.fail(cut);
+        }
+        if let (true, Some(reference)) = (interrupted, reference) {
+            self.compare(&reference);
+        }
+        self.checker.violation.is_none()
+    }
+
+    /// What an uninterrupted recovery of a copy of this disk gives.
+    fn reference(&mut self) -> Option<Digest> {
+        let pool = self.node.lend_pool();
+        let weather = Weather { chunk_percent: 0, slow_percent: 0 };
+        let (disk, control) = (self.node.disk.clone(), self.node.control.clone());
+        let mut shadow =
+            Node::new(disk, control, self.node.clock.clone(), weather, self.rng.fork(), pool);
+        shadow.start(self.settings.clone());
+        let until = shadow.clock.mono_ns() + PATIENCE_NS;
+        let mut served = false;
+        while let Some(happening) = shadow.next(until) {
+            if matches!(happening, Happening::Serving) {
+                served = true;
+                break;
+            }
+        }
+        let mut digest = Vec::new();
+        if served {
+            for key in shadow.control.logs() {
+                let read = read_log(&mut shadow, key).ok()?;
+                digest.push((key, read.frames));
+            }
+        }
+        let (pool, _) = shadow.into_parts();
+        self.node.return_pool(pool);
+        served.then_some(digest)
+    }
+
+    fn compare(&mut self, reference: &Digest) {
+        self.counters.recoveries_compared += 1;
+        for (key, frames) in reference {
+            match read_log(&mut self.node, *key) {
+                Ok(read) if read.frames == *frames => {}
+                Ok(read) => {
+                    let (here, there) = (read.frames.len(), frames.len());
+                    self.checker.fail("D7", || {
+                        format!("{key}: {here} batches after an interrupted recovery, {there} without")
+                    });
+                }
+                Err(violation) => self.checker.fail(violation.invariant, || violation.detail),
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Recovered { quarantined, dropped_batches, .. } => {
+                self.counters.torn_tails += dropped_batches;
+                if *quarantined > 0 {
+                    self.checker.fail("D6", || {
+                        format!("{quarantined} ranges quarantined on undamaged media")
+                    });
+                }
+            }
+            Notice::Poisoned { key, cause } => {
+                self.checker.fail("D8", || format!("{key} poisoned on a sound disk: {cause}"));
+            }
+            Notice::Warning(text) => self.counters.warning(text),
+            Notice::Stopped { .. } => {}
+        }
+    }
+
+    /// Reads every log whole.
+    fn read_all(&mut self) -> Option<Digest> {
+        let mut digest = Vec::new();
+        for key in self.node.control.logs() {
+            match read_log(&mut self.node, key) {
+                Ok(read) => {
+                    self.counters.bounds.insert(key, (read.log_start, read.end));
+                    digest.push((key, read.frames));
+                }
+                Err(violation) => {
+                    self.checker.fail(violation.invariant, || violation.detail);
+                    return None;
+                }
+            }
+        }
+        Some(digest)
+    }
+
+    fn bounds(&self, key: LogKey) -> (u64, u64) {
+        self.counters.bounds.get(&key).copied().unwrap_or((0, 0))
+    }
+
+    /// Clients at work until this life ends.
+    fn work(&mut self) {
+        for client in 0..self.clients.len() {
+            let after = self.rng.within(0, 300_000);
+            self.node.wake_client(client, after);
+        }
+        let length = self.rng.pick(&[3, 10, 30, 80]) * MS;
+        let until = self.node.clock.mono_ns() + self.rng.within(1, length);
+        let events = self.rng.pick(&[300, 1_000, 3_000]);
+        self.node.set_fuse(Some(self.rng.within(50, events)));
+        self.pump(until, false);
+        self.node.set_fuse(None);
+        match self.rng.below(100) {
+            0..=64 => self.fall(true),
+            65..=86 => self.fall(false),
+            _ => self.stop(),
+        }
+    }
+
+    fn fall(&mut self, cut: bool) {
+        if cut {
+            self.counters.cuts += 1;
+        } else {
+            self.counters.crashes += 1;
+        }
+        self.counters.take_process(&self.node);
+        let lost = self.node.fail(cut);
+        self.forget(&lost);
+    }
+
+    fn stop(&mut self) {
+        self.node.stop();
+        let until = self.node.clock.mono_ns() + PATIENCE_NS;
+        let cut_off = self.rng.percent(20);
+        self.node.set_fuse(cut_off.then(|| self.rng.within(1, 200)));
+        let stopped = self.pump(until, true);
+        self.node.set_fuse(None);
+        if stopped == Some(true) {
+            self.counters.clean_stops += 1;
+            self.counters.take_process(&self.node);
+            let lost = self.node.leave();
+            self.forget(&lost);
+        } else {
+            if !cut_off && self.checker.violation.is_none() {
+                self.checker.fail("STOP", || "the clean stop does not end".to_owned());
+            }
+            self.fall(true);
+        }
+    }
+
+    fn forget(&mut self, _lost: &[(u32, usize)]) {
+        for client in &mut self.clients {
+            client.lost(&mut self.rng);
+        }
+    }
+
+    /// Runs clients and server. `Some(true)`: a clean stop ended; `Some(false)`: the fuse burnt down.
+    fn pump(&mut self, until: u64, stopping: bool) -> Option<bool> {
+        while let Some(happening) = self.node.next(until) {
+            match happening {
+                Happening::Fuse => return Some(false),
+                Happening::Stopped => return Some(true),
+                Happening::Notice(notice) => self.notice(&notice),
+                Happening::Client(number) if !stopping => self.with_client(number, Client::act),
+                Happening::Bytes(connection, bytes) => {
+                    if let Some(number) = self.node.network.client_of(connection) {
+                        self.with_client(number, |client, around| {
+                            client.receive(connection, &bytes, around);
+                        });
+                    }
+                }
+                Happening::Closed(connection) => {
+                    if let Some(number) = self.node.network.client_of(connection) {
+                        self.node.network.remove(connection);
+                        self.with_client(number, |client, around| {
+                            if client.connection() == Some(connection) {
+                                client.closed(around);
+                            }
+                        });
+                    }
+                }
+                Happening::Client(_) | Happening::Read(..) => {}
+                Happening::Serving | Happening::Nothing => {}
+            }
+            if self.checker.violation.is_some() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn with_client(&mut self, number: usize, act: impl FnOnce(&mut Client, &mut Around<'_>)) {
+        let mut around = Around {
+            node: &mut self.node,
+            checker: &mut self.checker,
+            rng: &mut self.rng,
+            targets: &self.targets,
+            maker: &mut self.maker,
+            mix: self.mix,
+        };
+        if let Some(client) = self.clients.get_mut(number) {
+            act(client, &mut around);
+        }
+    }
+}
+
+fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let topics = rng.within(1, 3);
+    for number in 0..topics {
+        let partitions = rng.within(1, if topics == 1 { 8 } else { 3 });
+        let mut config = TopicConfig::default();
+        config.segment_bytes = rng.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20]);
+        let topic = format!("topic-{number}");
+        let count = u32::try_from(partitions).unwrap_or(1);
+        let topic_id = control.insert(&topic, count, config, false);
+        for partition in 0..count {
+            let key = LogKey { topic_id, partition };
+            let partition = i32::try_from(partition).unwrap_or(0);
+            targets.push(Target { topic: topic.clone(), partition, key });
+        }
+    }
+    targets
+}
+
+fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
+    let producers = rng.within(1, 4);
+    let consumers = rng.within(1, 2);
+    let mut roles: Vec<Role> =
+        (0..producers).map(|n| Role::Producer(Producer::new(n + 1, rng, targets))).collect();
+    roles.extend((0..consumers).map(|_| Role::Consumer(Consumer::new(rng, targets))));
+    roles.into_iter().enumerate().map(|(number, role)| Client::new(number, role)).collect()
+}
