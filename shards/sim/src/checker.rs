@@ -237,7 +237,8 @@ impl Checker {
         for frame in frames {
             let base = frame.base;
             if base != next {
-                return self.fail("D3", || format!("{key}: offset {next} expected, batch at {base}"));
+                return self
+                    .fail("D3", || format!("{key}: offset {next} expected, batch at {base}"));
             }
             next = frame.last + 1;
         }
@@ -251,17 +252,22 @@ impl Checker {
         let shadow = self.logs.entry(key).or_default();
         let mut broken: Option<(&'static str, String)> = None;
         if log_start < shadow.log_start {
-            broken = Some(("D3", format!("log start fell from {} to {log_start}", shadow.log_start)));
+            broken =
+                Some(("D3", format!("log start fell from {} to {log_start}", shadow.log_start)));
         }
         let old = shadow.kept.iter().filter(|frame| frame.base >= log_start);
         for frame in old {
             if find(frames, frame.base) != Some(frame.hash) && broken.is_none() {
-                broken = Some(("D1", format!("batch at {} recovered before, gone now", frame.base)));
+                broken =
+                    Some(("D1", format!("batch at {} recovered before, gone now", frame.base)));
             }
         }
         for (base, hash) in shadow.acked.range(log_start..) {
             if find(frames, *base) != Some(*hash) && broken.is_none() {
-                broken = Some(("D1", format!("acknowledged batch at {base} is gone, log ends at {end}")));
+                broken = Some((
+                    "D1",
+                    format!("acknowledged batch at {base} is gone, log ends at {end}"),
+                ));
             }
         }
         for (base, hash) in shadow.exposed.range(log_start..) {
@@ -270,7 +276,8 @@ impl Checker {
             }
         }
         if end < shadow.exposed_end && broken.is_none() {
-            broken = Some(("D9", format!("end {} was told, log ends at {end}", shadow.exposed_end)));
+            broken =
+                Some(("D9", format!("end {} was told, log ends at {end}", shadow.exposed_end)));
         }
         if let Some((invariant, detail)) = broken {
             self.fail(invariant, || format!("{key}: {detail}"));

@@ -85,7 +85,11 @@ impl Client {
         if !self.out.is_empty() {
             around.node.client_send(connection, &self.out);
         }
-        let after = if around.rng.percent(10) { around.rng.within(1, 15) * MS } else { around.rng.within(20, 900) * US };
+        let after = if around.rng.percent(10) {
+            around.rng.within(1, 15) * MS
+        } else {
+            around.rng.within(20, 900) * US
+        };
         around.node.wake_client(self.number, after);
     }
 
@@ -100,7 +104,9 @@ impl Client {
                 Ok(Some(reply)) => self.reply(reply, around),
                 Ok(None) => return,
                 Err(error) => {
-                    return around.checker.fail("CLIENT", || format!("reply makes no sense: {error}"));
+                    return around
+                        .checker
+                        .fail("CLIENT", || format!("reply makes no sense: {error}"));
                 }
             }
         }

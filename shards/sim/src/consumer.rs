@@ -4,8 +4,8 @@
 //! Not here: what must hold (`checker.rs`).
 
 use crate::client::Around;
-use crate::room::see_kafka;
 use crate::rng::Rng;
+use crate::room::see_kafka;
 use ringway_client::kafka::{FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST};
 use ringway_wire::error_code::ErrorCode;
 use std::collections::BTreeMap;
@@ -26,7 +26,12 @@ impl Consumer {
         let count = 1 + rng.index(targets.min(4));
         let first = rng.index(targets);
         let offsets = (0..count).map(|n| ((first + n) % targets, 0)).collect();
-        Consumer { offsets, fetching: false, bytes_max: rng.pick(&[200, 5_000, 200_000]), asked: None }
+        Consumer {
+            offsets,
+            fetching: false,
+            bytes_max: rng.pick(&[200, 5_000, 200_000]),
+            asked: None,
+        }
     }
 
     /// Does the next thing.
@@ -127,7 +132,9 @@ impl Consumer {
             }
             error if error.is_retriable() && error != ErrorCode::CorruptMessage => {}
             error => {
-                around.checker.fail("D6", || format!("{key}: fetch at {offset} refused: {error:?}"));
+                around
+                    .checker
+                    .fail("D6", || format!("{key}: fetch at {offset} refused: {error:?}"));
             }
         }
     }

@@ -78,37 +78,37 @@ impl Counters {
 
     /// Adds another's counts.
     pub fn add(&mut self, other: &Counters) {
-        for (mine, theirs) in self.rows_mut().into_iter().zip(other.rows()) {
-            *mine.1 += theirs.1;
+        for ((_, mine, _), (_, theirs, _)) in self.rows_mut().into_iter().zip(other.rows()) {
+            *mine += theirs;
         }
     }
 
-    /// Name and count of each row.
+    /// Name and count of each row, and whether it must happen.
     #[must_use]
-    pub fn rows(&self) -> Vec<(&'static str, u64)> {
+    pub fn rows(&self) -> Vec<(&'static str, u64, bool)> {
         let mut copy = self.clone();
-        copy.rows_mut().into_iter().map(|(name, count)| (name, *count)).collect()
+        copy.rows_mut().into_iter().map(|(name, count, must)| (name, *count, must)).collect()
     }
 
-    fn rows_mut(&mut self) -> Vec<(&'static str, &mut u64)> {
+    fn rows_mut(&mut self) -> Vec<(&'static str, &mut u64, bool)> {
         vec![
-            ("cuts", &mut self.cuts),
-            ("crashes", &mut self.crashes),
-            ("clean_stops", &mut self.clean_stops),
-            ("cuts_in_recovery", &mut self.cuts_in_recovery),
-            ("recoveries_compared", &mut self.recoveries_compared),
-            ("sent", &mut self.sent),
-            ("acked", &mut self.acked),
-            ("polled", &mut self.polled),
-            ("survived", &mut self.survived),
-            ("dropped", &mut self.dropped),
-            ("hostile", &mut self.hostile),
-            ("torn_tails", &mut self.torn_tails),
-            ("shard_changes", &mut self.shard_changes),
-            ("settings_lowered", &mut self.settings_lowered),
-            ("dedupe_after_recovery", &mut self.dedupe_after_recovery),
-            ("rolls", &mut self.rolls),
-            ("set_aside", &mut self.set_aside),
+            ("cuts", &mut self.cuts, true),
+            ("crashes", &mut self.crashes, true),
+            ("clean_stops", &mut self.clean_stops, true),
+            ("cuts_in_recovery", &mut self.cuts_in_recovery, true),
+            ("recoveries_compared", &mut self.recoveries_compared, true),
+            ("sent", &mut self.sent, true),
+            ("acked", &mut self.acked, true),
+            ("polled", &mut self.polled, true),
+            ("survived", &mut self.survived, true),
+            ("dropped", &mut self.dropped, true),
+            ("hostile", &mut self.hostile, true),
+            ("torn_tails", &mut self.torn_tails, true),
+            ("shard_changes", &mut self.shard_changes, true),
+            ("settings_lowered", &mut self.settings_lowered, true),
+            ("dedupe_after_recovery", &mut self.dedupe_after_recovery, true),
+            ("rolls", &mut self.rolls, true),
+            ("set_aside", &mut self.set_aside, true),
         ]
     }
 }

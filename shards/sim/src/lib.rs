@@ -5,6 +5,7 @@
 //! Not here: real I/O, threads, the clock of the host (`main.rs` alone counts seconds).
 #![forbid(unsafe_code)]
 
+pub mod arguments;
 pub mod checker;
 pub mod client;
 pub mod clock;
@@ -13,6 +14,8 @@ pub mod control;
 pub mod counters;
 pub mod disk;
 pub mod file;
+pub mod history;
+pub mod mutant;
 pub mod names;
 pub mod network;
 pub mod node;

@@ -4,8 +4,8 @@
 //! Not here: bytes of requests (`ringway-client`).
 
 use crate::client::Around;
-use crate::workload::{Aim, Batch};
 use crate::rng::Rng;
+use crate::workload::{Aim, Batch};
 use ringway_client::kafka::{KafkaReply, KafkaSession, ProduceRequest};
 use ringway_wire::error_code::ErrorCode;
 use std::collections::{BTreeMap, VecDeque};
@@ -95,7 +95,13 @@ impl Producer {
         }
     }
 
-    fn send(&mut self, index: usize, session: &mut KafkaSession, out: &mut Vec<u8>, around: &mut Around<'_>) {
+    fn send(
+        &mut self,
+        index: usize,
+        session: &mut KafkaSession,
+        out: &mut Vec<u8>,
+        around: &mut Around<'_>,
+    ) {
         let lane = &mut self.lanes[index];
         if lane.failed {
             if lane.batches.iter().any(|row| row.in_flight) {
@@ -148,7 +154,9 @@ impl Producer {
         around: &mut Around<'_>,
     ) {
         let lane = &mut self.lanes[index];
-        let Some(place) = lane.batches.iter().position(|row| row.batch.hash == hash) else { return };
+        let Some(place) = lane.batches.iter().position(|row| row.batch.hash == hash) else {
+            return;
+        };
         lane.batches[place].in_flight = false;
         let key = around.targets[lane.target].key;
         match error {
@@ -157,13 +165,17 @@ impl Producer {
                 around.checker.acked(hash, key, base);
                 lane.batches.remove(place);
                 if place > 0 && self.idempotent {
-                    around.checker.fail("D2", || format!("{key}: a later batch was acknowledged first, at {base}"));
+                    around.checker.fail("D2", || {
+                        format!("{key}: a later batch was acknowledged first, at {base}")
+                    });
                 }
             }
             ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
                 self.abandon();
             }
-            ErrorCode::OutOfOrderSequenceNumber if self.idempotent && (lane.failed || place > 0) => {
+            ErrorCode::OutOfOrderSequenceNumber
+                if self.idempotent && (lane.failed || place > 0) =>
+            {
                 lane.failed = true;
             }
             error if error.is_retriable() => {
@@ -174,7 +186,9 @@ impl Producer {
                 }
             }
             error => {
-                around.checker.fail("CLIENT", || format!("{key}: produce refused: {error:?} {message:?}"));
+                around
+                    .checker
+                    .fail("CLIENT", || format!("{key}: produce refused: {error:?} {message:?}"));
             }
         }
     }

@@ -37,7 +37,11 @@ pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Violation> {
                 log.log_start = part.log_start;
                 log.end = part.high_watermark;
                 let Some(last) = part.frames.last() else {
-                    return if offset >= log.end { Ok(log) } else { Err(stuck(key, offset, log.end)) };
+                    return if offset >= log.end {
+                        Ok(log)
+                    } else {
+                        Err(stuck(key, offset, log.end))
+                    };
                 };
                 offset = last.last + 1;
                 log.frames.extend_from_slice(&part.frames);
@@ -51,7 +55,9 @@ pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Violation> {
             Some(ErrorCode::OffsetOutOfRange) if offset == 0 && part.log_start > 0 => {
                 offset = part.log_start;
             }
-            Some(code) if code.is_retriable() && code != ErrorCode::CorruptMessage && patience > 0 => {
+            Some(code)
+                if code.is_retriable() && code != ErrorCode::CorruptMessage && patience > 0 =>
+            {
                 patience -= 1;
                 pause(node);
             }

@@ -3,8 +3,8 @@
 //! Invariant: no two batches of a seed have the same bytes unless one is a retry of the other.
 //! Not here: when a batch is sent (`client.rs`).
 
-use crate::room::{FrameSeen, see_kafka};
 use crate::rng::Rng;
+use crate::room::{FrameSeen, see_kafka};
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
 use ringway_wire::compression::Codec;
 use ringway_wire::header::{Encoding, Kind, Line};
@@ -209,7 +209,8 @@ mod tests {
     #[test]
     fn hostile_payloads_hold_whole_frames() {
         let mut maker = Maker::new(1);
-        let mix = Mix { big_percent: 0, big_bytes_max: 0, hostile_percent: 100, compressed_percent: 0 };
+        let mix =
+            Mix { big_percent: 0, big_bytes_max: 0, hostile_percent: 100, compressed_percent: 0 };
         let key = LogKey { topic_id: 3, partition: 1 };
         let aim = Aim { key, next_offset: 7, epoch: 2 };
         let batch = maker.make(&mut Rng::new(1), mix, aim, 1, None);

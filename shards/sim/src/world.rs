@@ -78,10 +78,8 @@ impl World {
         let block = rng.pick(&[4096, 4096, 4096, 8192]);
         let mut control = Control::new(&mut rng);
         let targets = make_topics(&mut rng, &mut control);
-        let weather = Weather {
-            chunk_percent: rng.pick(&[0, 10, 60]),
-            slow_percent: rng.pick(&[0, 2, 20]),
-        };
+        let weather =
+            Weather { chunk_percent: rng.pick(&[0, 10, 60]), slow_percent: rng.pick(&[0, 2, 20]) };
         let mix = Mix::draw(&mut rng);
         let clients = make_clients(&mut rng, targets.len());
         let disk = Disk::new(block);
@@ -162,7 +160,8 @@ impl World {
             for name in names {
                 self.node.control.configure(&name, |config| {
                     config.message_bytes_max = if lowered { 4_096 } else { 1 << 20 };
-                    config.segment_bytes = if lowered { 64 << 10 } else { config.segment_bytes * 2 };
+                    config.segment_bytes =
+                        if lowered { 64 << 10 } else { config.segment_bytes * 2 };
                 });
             }
         }
@@ -170,7 +169,8 @@ impl World {
 
     /// Starts until every log is recovered, cut off on the way up to three times.
     fn recover(&mut self, life: u32) -> bool {
-        let mut cuts_left = [30, 35, 50].iter().take_while(|percent| self.rng.percent(**percent)).count();
+        let mut cuts_left =
+            [30, 35, 50].iter().take_while(|percent| self.rng.percent(**percent)).count();
         if life == 0 {
             cuts_left = 0;
         }
@@ -180,7 +180,8 @@ impl World {
         }
         let mut interrupted = false;
         loop {
-            let fuse = (cuts_left > 0).then(|| self.rng.within(1, 60 + 40 * self.targets.len() as u64));
+            let fuse =
+                (cuts_left > 0).then(|| self.rng.within(1, 60 + 40 * self.targets.len() as u64));
             self.node.set_fuse(fuse);
             self.node.start(self.settings.clone());
             let until = self.node.clock.mono_ns() + PATIENCE_NS;
@@ -228,16 +229,10 @@ impl World {
                 break;
             }
         }
-        let mut digest = Vec::new();
-        if served {
-            for key in shadow.control.logs() {
-                let read = read_log(&mut shadow, key).ok()?;
-                digest.push((key, read.frames));
-            }
-        }
+        let digest = served.then(|| whole(&mut shadow)).flatten();
         let (pool, _) = shadow.into_parts();
         self.node.return_pool(pool);
-        served.then_some(digest)
+        digest
     }
 
     fn compare(&mut self, reference: &Digest) {
@@ -248,7 +243,9 @@ impl World {
                 Ok(read) => {
                     let (here, there) = (read.frames.len(), frames.len());
                     self.checker.fail("D7", || {
-                        format!("{key}: {here} batches after an interrupted recovery, {there} without")
+                        format!(
+                            "{key}: {here} batches after an interrupted recovery, {there} without"
+                        )
                     });
                 }
                 Err(violation) => self.checker.fail(violation.invariant, || violation.detail),
@@ -400,6 +397,15 @@ impl World {
             act(client, &mut around);
         }
     }
+}
+
+/// Every log of a node, or nothing when one cannot be read.
+fn whole(node: &mut Node) -> Option<Digest> {
+    let mut digest = Vec::new();
+    for key in node.control.logs() {
+        digest.push((key, read_log(node, key).ok()?.frames));
+    }
+    Some(digest)
 }
 
 fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {

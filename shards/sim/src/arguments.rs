@@ -1,0 +1,82 @@
+//! The command line.
+//! Owner: `main.rs`.
+//! Invariant: an unknown argument is refused.
+//! Not here: what is done with it.
+
+/// Told with `--help` and after a mistake.
+pub const USAGE: &str =
+    "usage: ringway-sim [--seeds N] [--seed N] [--profile crash] [--jobs N] [--trace]
+                   [--mutant NAME] [--violations N]
+       ringway-sim --check < HISTORY";
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// First seed.
+    pub first: u64,
+    /// How many.
+    pub seeds: u64,
+    /// Worlds at a time.
+    pub jobs: u64,
+    /// Fault profile.
+    pub profile: String,
+    /// Tell what happens.
+    pub trace: bool,
+    /// A planted bug, in builds that have some.
+    pub mutant: Option<String>,
+    /// Each worker stops after so many violations.
+    pub violations_max: u64,
+    /// Check a history from standard input instead.
+    pub check: bool,
+    /// Tell how to use it.
+    pub help: bool,
+}
+
+impl Arguments {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// What cannot be understood.
+    pub fn parse(given: impl Iterator<Item = String>) -> Result<Arguments, String> {
+        let mut arguments = Arguments {
+            first: 1,
+            seeds: 1,
+            jobs: 1,
+            profile: "crash".to_owned(),
+            trace: false,
+            mutant: None,
+            violations_max: 3,
+            check: false,
+            help: false,
+        };
+        let mut given = given;
+        while let Some(word) = given.next() {
+            match word.as_str() {
+                "--seeds" => arguments.seeds = number(&word, given.next())?.max(1),
+                "--seed" => arguments.first = number(&word, given.next())?,
+                "--jobs" => arguments.jobs = number(&word, given.next())?.clamp(1, 64),
+                "--violations" => arguments.violations_max = number(&word, given.next())?.max(1),
+                "--profile" => {
+                    let name = given.next().unwrap_or_default();
+                    if name != "crash" {
+                        return Err(format!("--profile {name}: only crash is there"));
+                    }
+                    arguments.profile = name;
+                }
+                "--mutant" => {
+                    arguments.mutant = Some(given.next().ok_or("--mutant: which?")?);
+                }
+                "--trace" => arguments.trace = true,
+                "--check" => arguments.check = true,
+                "--help" | "-h" => arguments.help = true,
+                other => return Err(format!("unknown argument {other}")),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn number(word: &str, value: Option<String>) -> Result<u64, String> {
+    let value = value.ok_or_else(|| format!("{word}: a number is missing"))?;
+    value.parse().map_err(|_| format!("{word} {value}: not a number"))
+}
