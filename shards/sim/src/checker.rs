@@ -149,6 +149,12 @@ impl Checker {
         self.logs.get(&key).map_or(0, |shadow| shadow.exposed_end)
     }
 
+    /// First offset kept, as far as known.
+    #[must_use]
+    pub fn log_start(&self, key: LogKey) -> u64 {
+        self.logs.get(&key).map_or(0, |shadow| shadow.log_start)
+    }
+
     /// Greatest log_epoch seen, as a client could learn it.
     #[must_use]
     pub fn newest_epoch(&self, key: LogKey) -> u32 {

@@ -6,11 +6,11 @@
 use crate::checker::Checker;
 use crate::clock::{MS, US};
 use crate::consumer::Consumer;
+use crate::dialect::{Answer, Dialect};
 use crate::node::Node;
 use crate::producer::Producer;
 use crate::rng::Rng;
 use crate::workload::{Maker, Mix, Target};
-use ringway_client::kafka::{KafkaReply, KafkaSession};
 
 /// What a client may touch while it acts.
 pub struct Around<'a> {
@@ -43,16 +43,16 @@ pub struct Client {
     number: usize,
     role: Role,
     connection: Option<u32>,
-    session: KafkaSession,
+    session: Dialect,
     out: Vec<u8>,
+    greet: bool,
 }
 
 impl Client {
     /// A client that has not connected yet.
     #[must_use]
-    pub fn new(number: usize, role: Role) -> Client {
-        let session = KafkaSession::new("sim");
-        Client { number, role, connection: None, session, out: Vec::new() }
+    pub fn new(number: usize, role: Role, session: Dialect) -> Client {
+        Client { number, role, connection: None, session, out: Vec::new(), greet: false }
     }
 
     /// Its connection.
@@ -68,7 +68,8 @@ impl Client {
         let Some(connection) = self.connection else {
             let shard = u32::try_from(around.rng.below(u64::from(shards))).unwrap_or(0);
             self.connection = Some(around.node.connect(self.number, shard));
-            self.session = KafkaSession::new("sim");
+            self.session = self.session.fresh();
+            self.greet = around.rng.percent(50);
             around.node.wake_client(self.number, around.rng.within(1, 200) * US);
             return;
         };
@@ -78,6 +79,9 @@ impl Client {
             return;
         }
         self.out.clear();
+        if self.greet {
+            self.greet = self.session.greet(&mut self.out).is_err();
+        }
         match &mut self.role {
             Role::Producer(producer) => producer.act(&mut self.session, &mut self.out, around),
             Role::Consumer(consumer) => consumer.act(&mut self.session, &mut self.out, around),
@@ -100,22 +104,27 @@ impl Client {
         }
         self.session.receive(bytes);
         loop {
-            match self.session.next_reply() {
-                Ok(Some(reply)) => self.reply(reply, around),
+            match self.session.next_answers() {
+                Ok(Some(answers)) => {
+                    for answer in answers {
+                        self.answer(answer, around);
+                    }
+                }
                 Ok(None) => return,
                 Err(error) => {
-                    return around
-                        .checker
-                        .fail("CLIENT", || format!("reply makes no sense: {error}"));
+                    let number = self.number;
+                    return around.checker.fail("CLIENT", || {
+                        format!("client {number}: reply makes no sense: {error}")
+                    });
                 }
             }
         }
     }
 
-    fn reply(&mut self, reply: KafkaReply, around: &mut Around<'_>) {
+    fn answer(&mut self, answer: Answer, around: &mut Around<'_>) {
         match &mut self.role {
-            Role::Producer(producer) => producer.reply(reply, around),
-            Role::Consumer(consumer) => consumer.reply(reply, around),
+            Role::Producer(producer) => producer.answer(answer, around),
+            Role::Consumer(consumer) => consumer.answer(answer, around),
         }
     }
 

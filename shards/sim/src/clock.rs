@@ -19,13 +19,14 @@ pub struct Clock {
     wall_offset_ns: u64,
 }
 
-impl Clock {
+impl Default for Clock {
     /// Starts a little after zero, at a fixed date.
-    #[must_use]
-    pub fn new() -> Clock {
+    fn default() -> Clock {
         Clock { mono_ns: SECOND, wall_offset_ns: 1_760_000_000 * SECOND }
     }
+}
 
+impl Clock {
     /// What every step sees.
     #[must_use]
     pub fn now(&self) -> Now {
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_wall_clock_may_fall_and_the_monotonic_may_not() {
-        let mut clock = Clock::new();
+        let mut clock = Clock::default();
         let before = clock.now();
         clock.advance(before.mono_ns + 5);
         clock.jump_wall(false, SECOND);

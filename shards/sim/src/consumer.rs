@@ -4,9 +4,8 @@
 //! Not here: what must hold (`checker.rs`).
 
 use crate::client::Around;
+use crate::dialect::{Answer, Dialect, Part, Want};
 use crate::rng::Rng;
-use crate::room::see_kafka;
-use ringway_client::kafka::{FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST};
 use ringway_wire::error_code::ErrorCode;
 use std::collections::BTreeMap;
 
@@ -15,9 +14,11 @@ use std::collections::BTreeMap;
 pub struct Consumer {
     /// Next offset per target.
     offsets: BTreeMap<usize, u64>,
-    fetching: bool,
-    bytes_max: u64,
+    /// The fetch in flight: its number and what it asked for.
+    fetching: Option<(u64, Vec<Want>)>,
+    bytes_max: u32,
     asked: Option<usize>,
+    turn: usize,
 }
 
 impl Consumer {
@@ -26,25 +27,20 @@ impl Consumer {
         let count = 1 + rng.index(targets.min(4));
         let first = rng.index(targets);
         let offsets = (0..count).map(|n| ((first + n) % targets, 0)).collect();
-        Consumer {
-            offsets,
-            fetching: false,
-            bytes_max: rng.pick(&[200, 5_000, 200_000]),
-            asked: None,
-        }
+        let bytes_max = rng.pick(&[200, 5_001, 200_000]);
+        Consumer { offsets, fetching: None, bytes_max, asked: None, turn: 0 }
     }
 
     /// Does the next thing.
-    pub fn act(&mut self, session: &mut KafkaSession, out: &mut Vec<u8>, around: &mut Around<'_>) {
+    pub fn act(&mut self, session: &mut Dialect, out: &mut Vec<u8>, around: &mut Around<'_>) {
         if self.asked.is_none() && around.rng.percent(10) {
             let index = around.rng.index(self.offsets.len());
-            let Some(target) = self.offsets.keys().nth(index).copied() else { return };
-            let place = &around.targets[target];
-            if session.list_offsets(out, &place.topic, &[place.partition], LATEST).is_ok() {
+            let target = self.offsets.keys().nth(index).copied().unwrap_or(0);
+            if session.end(out, &around.targets[target]).is_ok() {
                 self.asked = Some(target);
             }
         }
-        if self.fetching {
+        if self.fetching.is_some() {
             return;
         }
         if around.rng.percent(3) {
@@ -53,95 +49,85 @@ impl Consumer {
                 *offset = around.rng.below(*offset + 1);
             }
         }
-        let part = |(target, offset): (&usize, &u64)| FetchPart {
-            topic: &around.targets[*target].topic,
-            partition: around.targets[*target].partition,
-            offset: i64::try_from(*offset).unwrap_or(i64::MAX),
-            bytes_max: i32::try_from(self.bytes_max).unwrap_or(i32::MAX),
-        };
-        let mut parts: Vec<FetchPart<'_>> = self.offsets.iter().map(part).collect();
-        parts.sort_by_key(|part| (part.topic, part.partition));
-        let request = FetchRequest {
-            wait_ms_max: around.rng.pick(&[0, 1, 5, 20]),
-            bytes_min: around.rng.pick(&[1, 1, 500]),
-            bytes_max: i32::try_from(self.bytes_max * 2).unwrap_or(i32::MAX),
-            version_11: around.rng.percent(50),
-            parts: &parts,
-        };
-        self.fetching = session.fetch(out, &request).is_ok();
-    }
-
-    /// A reply came.
-    pub fn reply(&mut self, reply: KafkaReply, around: &mut Around<'_>) {
-        match reply {
-            KafkaReply::Offsets { parts, .. } => {
-                let Some(target) = self.asked.take() else { return };
-                for part in parts {
-                    if let (ErrorCode::None, Ok(end)) = (part.error, u64::try_from(part.offset)) {
-                        around.checker.told_end(around.targets[target].key, end);
-                    }
-                }
-            }
-            KafkaReply::Fetched { error, parts, .. } => {
-                self.fetching = false;
-                if error != ErrorCode::None && !error.is_retriable() {
-                    around.checker.fail("CLIENT", || format!("fetch refused: {error:?}"));
-                }
-                for part in parts {
-                    let fits = |target: &&usize| {
-                        let place = &around.targets[**target];
-                        place.topic == part.topic && place.partition == part.partition
-                    };
-                    let Some(target) = self.offsets.keys().find(fits).copied() else { continue };
-                    let told = (part.high_watermark, part.log_start);
-                    self.part(target, part.error, told, &part.records, around);
-                }
-            }
-            _ => {}
+        let want = |(target, offset): (&usize, &u64)| Want { target: *target, offset: *offset };
+        let mut wants: Vec<Want> = self.offsets.iter().map(want).collect();
+        if !session.is_kafka() {
+            self.turn += 1;
+            let chosen = wants[self.turn % wants.len()];
+            wants = vec![chosen];
+        }
+        let bytes_min = around.rng.pick(&[1, 1, 500]);
+        let wait_ms = around.rng.pick(&[0, 1, 5, 20]);
+        let bounds = (bytes_min, self.bytes_max, wait_ms);
+        if let Ok(correlation) = session.fetch(out, around.targets, &wants, bounds) {
+            self.fetching = Some((correlation, wants));
         }
     }
 
-    fn part(
-        &mut self,
-        target: usize,
-        error: ErrorCode,
-        (high_watermark, log_start): (i64, i64),
-        batches: &[u8],
-        around: &mut Around<'_>,
-    ) {
-        let key = around.targets[target].key;
-        let offset = self.offsets.get(&target).copied().unwrap_or(0);
-        let high_watermark = u64::try_from(high_watermark).unwrap_or(0);
-        match error {
+    /// An answer came.
+    pub fn answer(&mut self, answer: Answer, around: &mut Around<'_>) {
+        match answer {
+            Answer::End(error, end) => {
+                let Some(target) = self.asked.take() else { return };
+                if error == ErrorCode::None {
+                    around.checker.told_end(around.targets[target].key, end);
+                }
+            }
+            Answer::Fetched(correlation, parts) => {
+                let Some((waiting, wants)) = self.fetching.take() else { return };
+                if waiting != correlation {
+                    self.fetching = Some((waiting, wants));
+                    return;
+                }
+                for part in parts {
+                    let fits = |want: &&Want| match &part.place {
+                        None => true,
+                        Some((topic, partition)) => {
+                            let target = &around.targets[want.target];
+                            target.topic == *topic && target.partition == *partition
+                        }
+                    };
+                    if let Some(want) = wants.iter().find(fits).copied() {
+                        self.part(want, &part, around);
+                    }
+                }
+            }
+            Answer::Identity(..) | Answer::Produced(..) => {}
+        }
+    }
+
+    fn part(&mut self, want: Want, part: &Part, around: &mut Around<'_>) {
+        let key = around.targets[want.target].key;
+        let offset = want.offset;
+        match part.code {
             ErrorCode::None => {
-                let mut frames = Vec::new();
-                see_kafka(batches, &mut frames);
-                around.checker.polled(key, offset, &frames, high_watermark);
-                if let Some(last) = frames.last() {
-                    self.offsets.insert(target, last.last + 1);
+                around.checker.polled(key, offset, &part.frames, part.high_watermark);
+                if let Some(last) = part.frames.last() {
+                    self.offsets.insert(want.target, last.last + 1);
                 }
             }
             ErrorCode::OffsetOutOfRange => {
-                let start = u64::try_from(log_start).unwrap_or(0);
+                let start = part.log_start.unwrap_or_else(|| around.checker.log_start(key));
                 if start <= offset {
+                    let end = part.high_watermark;
                     around.checker.fail("D9", || {
-                        format!("{key}: offset {offset} was reached and is out of range now, log start {start}, end {high_watermark}")
+                        format!(
+                            "{key}: offset {offset} was reached and is out of range, {start}..{end}"
+                        )
                     });
                 }
-                self.offsets.insert(target, start);
+                self.offsets.insert(want.target, start);
             }
             error if error.is_retriable() && error != ErrorCode::CorruptMessage => {}
             error => {
-                around
-                    .checker
-                    .fail("D6", || format!("{key}: fetch at {offset} refused: {error:?}"));
+                around.checker.fail("D6", || format!("{key}: fetch at {offset}: {error:?}"));
             }
         }
     }
 
     /// The connection is gone.
     pub fn lost(&mut self) {
-        self.fetching = false;
+        self.fetching = None;
         self.asked = None;
     }
 }

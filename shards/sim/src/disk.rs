@@ -128,7 +128,7 @@ impl Disk {
         blocks: Option<&Blocks>,
     ) -> Work {
         let at = to_usize(at);
-        assert!(at % self.block == 0, "C1: write at {at}");
+        assert!(at.is_multiple_of(self.block), "C1: write at {at}");
         let mut bytes = Vec::new();
         for slice in slices {
             self.check_slice(*slice);
@@ -159,7 +159,7 @@ impl Disk {
         blocks: Option<&mut Blocks>,
     ) -> Work {
         let at = to_usize(at);
-        assert!(at % self.block == 0, "C1: read at {at}");
+        assert!(at.is_multiple_of(self.block), "C1: read at {at}");
         self.check_slice(into);
         if let Some(blocks) = blocks {
             blocks.target_mut(into).fill(0xDB);
@@ -415,7 +415,10 @@ impl Disk {
 
     fn check_slice(&self, slice: Slice) {
         let (start, len) = (slice.start as usize, slice.len());
-        assert!(start % self.block == 0 && len % self.block == 0, "C1: {slice:?}");
+        assert!(
+            start.is_multiple_of(self.block) && len.is_multiple_of(self.block),
+            "C1: {slice:?}"
+        );
     }
 }
 

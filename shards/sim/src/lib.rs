@@ -12,6 +12,7 @@ pub mod clock;
 pub mod consumer;
 pub mod control;
 pub mod counters;
+pub mod dialect;
 pub mod disk;
 pub mod file;
 pub mod history;

@@ -111,13 +111,11 @@ impl Network {
     }
 
     /// Loses bytes still on their way down from some byte on, then ends: a lost reply.
-    #[must_use]
-    pub fn tear(&mut self, connection: u32, rng: &mut Rng) -> bool {
-        let Some(pipe) = self.pipe(connection, Way::Down) else { return false };
+    pub fn tear(&mut self, connection: u32, rng: &mut Rng) {
+        let Some(pipe) = self.pipe(connection, Way::Down) else { return };
         let keep = rng.index(pipe.bytes.len() + 1);
         pipe.bytes.truncate(keep);
         pipe.ended = true;
-        !pipe.moving
     }
 
     /// Plans the next delivery: after how many ns.

@@ -4,9 +4,9 @@
 //! Not here: bytes of requests (`ringway-client`).
 
 use crate::client::Around;
+use crate::dialect::{Answer, Dialect};
 use crate::rng::Rng;
 use crate::workload::{Aim, Batch};
-use ringway_client::kafka::{KafkaReply, KafkaSession, ProduceRequest};
 use ringway_wire::error_code::ErrorCode;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -38,17 +38,17 @@ pub struct Producer {
     lanes: Vec<Lane>,
     window: usize,
     abandon_percent: u64,
-    waiting: BTreeMap<i32, (usize, u64)>,
+    waiting: BTreeMap<u64, (usize, u64)>,
 }
 
 impl Producer {
     /// A producer to some partitions.
-    pub fn new(number: u64, rng: &mut Rng, targets: usize) -> Producer {
+    pub fn new(number: u64, idempotent: bool, rng: &mut Rng, targets: usize) -> Producer {
         let count = 1 + rng.index(targets.min(4));
         let first = rng.index(targets);
         let lane = |n: usize| Lane { target: (first + n) % targets, ..Lane::default() };
         Producer {
-            idempotent: rng.percent(75),
+            idempotent,
             identity: None,
             number: number << 32,
             asked_identity: false,
@@ -60,27 +60,26 @@ impl Producer {
     }
 
     /// Does the next thing.
-    pub fn act(&mut self, session: &mut KafkaSession, out: &mut Vec<u8>, around: &mut Around<'_>) {
+    pub fn act(&mut self, session: &mut Dialect, out: &mut Vec<u8>, around: &mut Around<'_>) {
         if self.idempotent && self.identity.is_none() {
             if !self.asked_identity {
-                self.asked_identity = session.init_producer_id(out, None).is_ok();
+                self.asked_identity = session.identity(out).is_ok();
             }
             return;
         }
         let chosen = around.rng.index(self.lanes.len());
         for index in 0..self.lanes.len() {
-            self.refill(index, index == chosen, around);
+            if index == chosen {
+                self.refill(index, around);
+            }
             self.send(index, session, out, around);
         }
     }
 
-    fn refill(&mut self, index: usize, chosen: bool, around: &mut Around<'_>) {
+    fn refill(&mut self, index: usize, around: &mut Around<'_>) {
         let lane = &mut self.lanes[index];
-        if !chosen || lane.failed {
-            return;
-        }
         for _ in 0..around.rng.within(1, 3) {
-            if lane.batches.len() >= self.window {
+            if lane.failed || lane.batches.len() >= self.window {
                 return;
             }
             let key = around.targets[lane.target].key;
@@ -89,16 +88,16 @@ impl Producer {
             let sequence = self.identity.map(|(id, epoch)| (id, epoch, lane.next_sequence));
             let now_ms = around.node.clock.now().wall_ms();
             let batch = around.maker.make(around.rng, around.mix, aim, now_ms, sequence);
-            let number = u64::try_from(lane.next_sequence).unwrap_or(0);
+            let sequence = u64::try_from(lane.next_sequence).unwrap_or(0);
             lane.next_sequence += i32::try_from(batch.records).unwrap_or(1);
-            lane.batches.push_back(Row { batch, sequence: number, in_flight: false });
+            lane.batches.push_back(Row { batch, sequence, in_flight: false });
         }
     }
 
     fn send(
         &mut self,
         index: usize,
-        session: &mut KafkaSession,
+        session: &mut Dialect,
         out: &mut Vec<u8>,
         around: &mut Around<'_>,
     ) {
@@ -111,14 +110,10 @@ impl Producer {
         }
         let target = &around.targets[lane.target];
         for row in lane.batches.iter_mut().filter(|row| !row.in_flight) {
-            let request = ProduceRequest {
-                topic: &target.topic,
-                partition: target.partition,
-                acks: around.rng.pick(&[-1, -1, 1]),
-                timeout_ms: 10_000,
-                batch: &row.batch.bytes,
+            let acks = around.rng.pick(&[-1, -1, 1]);
+            let Ok(correlation) = session.produce(out, target, acks, &row.batch.bytes) else {
+                continue;
             };
-            let Ok(correlation) = session.produce(out, &request) else { continue };
             row.in_flight = true;
             self.waiting.insert(correlation, (index, row.batch.hash));
             let producer = (self.number, row.sequence, self.idempotent);
@@ -126,10 +121,10 @@ impl Producer {
         }
     }
 
-    /// A reply came.
-    pub fn reply(&mut self, reply: KafkaReply, around: &mut Around<'_>) {
-        match reply {
-            KafkaReply::ProducerId { error, producer_id, epoch, .. } => {
+    /// An answer came.
+    pub fn answer(&mut self, answer: Answer, around: &mut Around<'_>) {
+        match answer {
+            Answer::Identity(error, producer_id, epoch) => {
                 self.asked_identity = false;
                 if error == ErrorCode::None {
                     self.number += 1;
@@ -138,11 +133,12 @@ impl Producer {
                     around.checker.fail("CLIENT", || format!("InitProducerId: {error:?}"));
                 }
             }
-            KafkaReply::Produced { correlation, error, base_offset, message, .. } => {
-                let Some((index, hash)) = self.waiting.remove(&correlation) else { return };
-                self.produced(index, hash, (error, base_offset, message), around);
+            Answer::Produced(correlation, error, base) => {
+                if let Some((index, hash)) = self.waiting.remove(&correlation) {
+                    self.produced(index, hash, error, base, around);
+                }
             }
-            _ => {}
+            Answer::Fetched(..) | Answer::End(..) => {}
         }
     }
 
@@ -150,7 +146,8 @@ impl Producer {
         &mut self,
         index: usize,
         hash: u64,
-        (error, base_offset, message): (ErrorCode, i64, Option<String>),
+        error: ErrorCode,
+        base: u64,
         around: &mut Around<'_>,
     ) {
         let lane = &mut self.lanes[index];
@@ -161,7 +158,6 @@ impl Producer {
         let key = around.targets[lane.target].key;
         match error {
             ErrorCode::None => {
-                let base = u64::try_from(base_offset).unwrap_or(u64::MAX);
                 around.checker.acked(hash, key, base);
                 lane.batches.remove(place);
                 if place > 0 && self.idempotent {
@@ -171,24 +167,23 @@ impl Producer {
                 }
             }
             ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
-                self.abandon();
+                if self.idempotent {
+                    self.abandon();
+                } else {
+                    lane.batches.remove(place);
+                }
             }
             ErrorCode::OutOfOrderSequenceNumber
                 if self.idempotent && (lane.failed || place > 0) =>
             {
                 lane.failed = true;
             }
+            error if error.is_retriable() && self.idempotent => lane.failed = true,
             error if error.is_retriable() => {
-                if self.idempotent {
-                    lane.failed = true;
-                } else {
-                    lane.batches.remove(place);
-                }
+                lane.batches.remove(place);
             }
             error => {
-                around
-                    .checker
-                    .fail("CLIENT", || format!("{key}: produce refused: {error:?} {message:?}"));
+                around.checker.fail("CLIENT", || format!("{key}: produce refused: {error:?}"));
             }
         }
     }

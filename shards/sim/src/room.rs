@@ -198,7 +198,7 @@ pub struct FrameSeen {
 }
 
 /// Reads whole frames standing back to back; a frame that makes no sense is seen as unsound.
-fn see_all(bytes: &[u8], into: &mut Vec<FrameSeen>) {
+pub fn see_all(bytes: &[u8], into: &mut Vec<FrameSeen>) {
     let mut rest = bytes;
     while !rest.is_empty() {
         let Ok(header) = BatchHeader::access(rest) else {

@@ -10,6 +10,7 @@ use crate::clock::{Clock, MS, SECOND};
 use crate::consumer::Consumer;
 use crate::control::Control;
 use crate::counters::Counters;
+use crate::dialect::Dialect;
 use crate::disk::Disk;
 use crate::network::Weather;
 use crate::node::{Happening, Node};
@@ -19,6 +20,8 @@ use crate::reader::read_log;
 use crate::rng::Rng;
 use crate::room::FrameSeen;
 use crate::workload::{Maker, Mix, Target};
+use ringway_client::kafka::KafkaSession;
+use ringway_client::native::NativeSession;
 use ringway_partition::request::Notice;
 use ringway_partition::topic_config::TopicConfig;
 use ringway_wire::ids::LogKey;
@@ -83,7 +86,7 @@ impl World {
         let mix = Mix::draw(&mut rng);
         let clients = make_clients(&mut rng, targets.len());
         let disk = Disk::new(block);
-        let mut node = Node::new(disk, control, Clock::new(), weather, rng.fork(), pool);
+        let mut node = Node::new(disk, control, Clock::default(), weather, rng.fork(), pool);
         node.trace.lines = trace.then(Vec::new);
         let settings = Settings {
             shards: 1,
@@ -430,8 +433,25 @@ fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
 fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
     let producers = rng.within(1, 4);
     let consumers = rng.within(1, 2);
-    let mut roles: Vec<Role> =
-        (0..producers).map(|n| Role::Producer(Producer::new(n + 1, rng, targets))).collect();
-    roles.extend((0..consumers).map(|_| Role::Consumer(Consumer::new(rng, targets))));
-    roles.into_iter().enumerate().map(|(number, role)| Client::new(number, role)).collect()
+    let mut clients = Vec::new();
+    for number in 0..producers {
+        let kafka = rng.percent(65);
+        let idempotent = kafka && rng.percent(75);
+        let producer = Producer::new(number + 1, idempotent, rng, targets);
+        clients.push(Client::new(clients.len(), Role::Producer(producer), dialect(kafka)));
+    }
+    for _ in 0..consumers {
+        let kafka = rng.percent(60);
+        let consumer = Consumer::new(rng, targets);
+        clients.push(Client::new(clients.len(), Role::Consumer(consumer), dialect(kafka)));
+    }
+    clients
+}
+
+fn dialect(kafka: bool) -> Dialect {
+    if kafka {
+        Dialect::Kafka(KafkaSession::new("sim"))
+    } else {
+        Dialect::Native(NativeSession::new())
+    }
 }

@@ -1,0 +1,274 @@
+//! The two dialects that clients speak, seen alike.
+//! Owner: `Client`.
+//! Invariant: answers come out as they came in; nothing is judged here.
+//! Not here: bytes (`ringway-client`).
+
+use crate::room::{FrameSeen, see_all, see_kafka};
+use crate::workload::Target;
+use ringway_client::ClientError;
+use ringway_client::kafka::{
+    FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, ProduceRequest,
+};
+use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, NativeSession};
+use ringway_wire::error_code::ErrorCode;
+
+/// A session of either.
+#[derive(Debug)]
+pub enum Dialect {
+    /// Kafka.
+    Kafka(KafkaSession),
+    /// Ours.
+    Native(NativeSession),
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// A producer id and epoch.
+    Identity(ErrorCode, i64, i16),
+    /// A batch: its base offset, or why not.
+    Produced(u64, ErrorCode, u64),
+    /// Partitions of a fetch.
+    Fetched(u64, Vec<Part>),
+    /// An offset.
+    End(ErrorCode, u64),
+}
+
+/// One partition of a fetch.
+#[derive(Debug)]
+pub struct Part {
+    /// Kafka tells which; a native fetch has one.
+    pub place: Option<(String, i32)>,
+    /// Outcome.
+    pub code: ErrorCode,
+    /// First offset not visible.
+    pub high_watermark: u64,
+    /// First offset kept, where told.
+    pub log_start: Option<u64>,
+    /// The batches.
+    pub frames: Vec<FrameSeen>,
+}
+
+/// What a fetch wants of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// Index of the target.
+    pub target: usize,
+    /// From here on.
+    pub offset: u64,
+}
+
+impl Dialect {
+    /// A fresh session of the same kind.
+    #[must_use]
+    pub fn fresh(&self) -> Dialect {
+        match self {
+            Dialect::Kafka(_) => Dialect::Kafka(KafkaSession::new("sim")),
+            Dialect::Native(_) => Dialect::Native(NativeSession::new()),
+        }
+    }
+
+    /// Whether identities can be asked for.
+    #[must_use]
+    pub fn is_kafka(&self) -> bool {
+        matches!(self, Dialect::Kafka(_))
+    }
+
+    /// Says hello where that is usual.
+    ///
+    /// # Errors
+    /// It cannot be encoded; so with every method here.
+    pub fn greet(&mut self, out: &mut Vec<u8>) -> Result<(), ClientError> {
+        match self {
+            Dialect::Kafka(session) => session.api_versions(out).map(|_| ()),
+            Dialect::Native(session) => session.hello(out).map(|_| ()),
+        }
+    }
+
+    /// Asks for a producer id.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn identity(&mut self, out: &mut Vec<u8>) -> Result<(), ClientError> {
+        match self {
+            Dialect::Kafka(session) => session.init_producer_id(out, None).map(|_| ()),
+            Dialect::Native(_) => Ok(()),
+        }
+    }
+
+    /// Sends a batch.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn produce(
+        &mut self,
+        out: &mut Vec<u8>,
+        target: &Target,
+        acks: i16,
+        batch: &[u8],
+    ) -> Result<u64, ClientError> {
+        match self {
+            Dialect::Kafka(session) => {
+                let (topic, partition) = (target.topic.as_str(), target.partition);
+                let request = ProduceRequest { topic, partition, acks, timeout_ms: 10_000, batch };
+                session.produce(out, &request).map(number)
+            }
+            Dialect::Native(session) => {
+                session.produce(out, target.key.topic_id, target.key.partition, batch)
+            }
+        }
+    }
+
+    /// Asks where a partition ends.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn end(&mut self, out: &mut Vec<u8>, target: &Target) -> Result<u64, ClientError> {
+        match self {
+            Dialect::Kafka(session) => {
+                session.list_offsets(out, &target.topic, &[target.partition], LATEST).map(number)
+            }
+            Dialect::Native(session) => {
+                let (topic_id, partition) = (target.key.topic_id, target.key.partition);
+                let at = At::Named(NamedOffset::Latest);
+                session.list_offsets(out, &ListOffsets { topic_id, partition, at })
+            }
+        }
+    }
+
+    /// Asks for batches; a native session asks for the first partition alone.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn fetch(
+        &mut self,
+        out: &mut Vec<u8>,
+        targets: &[Target],
+        wants: &[Want],
+        (bytes_min, bytes_max, wait_ms_max): (u32, u32, u32),
+    ) -> Result<u64, ClientError> {
+        let signed = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        match self {
+            Dialect::Kafka(session) => {
+                let part = |want: &Want| FetchPart {
+                    topic: &targets[want.target].topic,
+                    partition: targets[want.target].partition,
+                    offset: i64::try_from(want.offset).unwrap_or(i64::MAX),
+                    bytes_max: signed(bytes_max),
+                };
+                let mut parts: Vec<FetchPart<'_>> = wants.iter().map(part).collect();
+                parts.sort_by_key(|part| (part.topic, part.partition));
+                let request = FetchRequest {
+                    wait_ms_max: signed(wait_ms_max),
+                    bytes_min: signed(bytes_min),
+                    bytes_max: signed(bytes_max).saturating_mul(2),
+                    version_11: bytes_max % 2 == 1,
+                    parts: &parts,
+                };
+                session.fetch(out, &request).map(number)
+            }
+            Dialect::Native(session) => {
+                let Some(want) = wants.first() else { return Ok(0) };
+                let key = targets[want.target].key;
+                session.fetch(
+                    out,
+                    &Fetch {
+                        topic_id: key.topic_id,
+                        partition: key.partition,
+                        offset: want.offset,
+                        bytes_max,
+                        bytes_min,
+                        wait_ms_max,
+                    },
+                )
+            }
+        }
+    }
+
+    /// Takes what the network gave.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        match self {
+            Dialect::Kafka(session) => session.receive(bytes),
+            Dialect::Native(session) => session.receive(bytes),
+        }
+    }
+
+    /// The next answer that matters here. `Ok(None)`: no whole one is here.
+    ///
+    /// # Errors
+    /// The bytes make no sense.
+    pub fn next_answers(&mut self) -> Result<Option<Vec<Answer>>, ClientError> {
+        Ok(match self {
+            Dialect::Kafka(session) => session.next_reply()?.map(kafka_answers),
+            Dialect::Native(session) => session.next_reply()?.map(native_answers),
+        })
+    }
+}
+
+fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
+    let offset = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
+    match reply {
+        KafkaReply::ProducerId { error, producer_id, epoch, .. } => {
+            vec![Answer::Identity(error, producer_id, epoch)]
+        }
+        KafkaReply::Produced { correlation, error, base_offset, .. } => {
+            vec![Answer::Produced(number(correlation), error, offset(base_offset))]
+        }
+        KafkaReply::Offsets { parts, .. } => {
+            parts.into_iter().map(|part| Answer::End(part.error, offset(part.offset))).collect()
+        }
+        KafkaReply::Fetched { correlation, error, parts } => {
+            let part = |part: ringway_client::kafka::FetchedPart| {
+                let mut frames = Vec::new();
+                see_kafka(&part.records, &mut frames);
+                Part {
+                    place: Some((part.topic, part.partition)),
+                    code: if error == ErrorCode::None { part.error } else { error },
+                    high_watermark: u64::try_from(part.high_watermark).unwrap_or(0),
+                    log_start: u64::try_from(part.log_start).ok(),
+                    frames,
+                }
+            };
+            vec![Answer::Fetched(number(correlation), parts.into_iter().map(part).collect())]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn native_answers(reply: NativeReply) -> Vec<Answer> {
+    match reply {
+        NativeReply::Acked { correlation, base_offset, .. } => {
+            vec![Answer::Produced(correlation, ErrorCode::None, base_offset)]
+        }
+        NativeReply::Offset { reply, .. } => {
+            vec![Answer::End(ErrorCode::None, u64::try_from(reply.offset).unwrap_or(0))]
+        }
+        NativeReply::Fetched { correlation, high_watermark, log_start, frames } => {
+            let mut seen = Vec::new();
+            see_all(&frames, &mut seen);
+            let part = Part {
+                place: None,
+                code: ErrorCode::None,
+                high_watermark,
+                log_start: Some(log_start),
+                frames: seen,
+            };
+            vec![Answer::Fetched(correlation, vec![part])]
+        }
+        NativeReply::Error { correlation, code, .. } => {
+            // Which of the three was refused only the asker knows: it looks its correlation up.
+            let part =
+                Part { place: None, code, high_watermark: 0, log_start: None, frames: Vec::new() };
+            vec![
+                Answer::Produced(correlation, code, u64::MAX),
+                Answer::Fetched(correlation, vec![part]),
+                Answer::End(code, 0),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn number(correlation: i32) -> u64 {
+    u64::from(correlation.unsigned_abs())
+}
