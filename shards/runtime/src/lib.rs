@@ -6,14 +6,18 @@
 pub mod block_pool;
 mod blocking_disk;
 pub mod clock;
+mod connection;
 pub mod counters;
 pub mod directory;
 pub mod disk;
+mod engine;
 pub mod error;
 mod layout;
+mod listen;
 pub mod mesh;
 pub mod net;
 pub mod placement;
 pub mod probe;
 pub mod ring;
+mod script;
 pub mod shard_loop;

@@ -313,7 +313,7 @@ pub fn links(shards: u32) -> std::io::Result<(Vec<ShardEnds>, ControlEnds)> {
     let mut control = ControlEnds { to: Vec::new(), from: Vec::new(), event };
     let mut ends: Vec<ShardEnds> = Vec::with_capacity(count);
     for shard in 0..shards {
-        let wakes_shard = Arc::new(EventFd::new()?);
+        let wakes_shard = Arc::new(EventFd::for_ring()?);
         let (to_shard, incoming) = RingBuffer::new(CONTROL_CAPACITY);
         let (outgoing, from_shard) = RingBuffer::new(CONTROL_CAPACITY);
         control.to.push((to_shard, Arc::clone(&wakes_shard)));

@@ -178,6 +178,14 @@ impl Ring {
         unsafe { self.push(&wake.build().user_data(tag(Kind::Ignored, 0))) };
     }
 
+    /// Reads an eventfd into `count` once it is signalled: a completion of [`Kind::Control`].
+    pub fn read_event(&mut self, event: BorrowedFd<'_>, count: &mut Box<u64>) {
+        let target: *mut u64 = &raw mut **count;
+        let read = opcode::Read::new(Fd(event.as_raw_fd()), target.cast(), 8);
+        // SAFETY: the count is boxed and lives as long as the loop, which ends when nothing is in flight.
+        unsafe { self.push(&read.build().user_data(tag(Kind::Control, 0))) };
+    }
+
     /// Asks the kernel to cancel every operation in flight.
     pub fn cancel_all(&mut self) {
         let cancel = opcode::AsyncCancel2::new(io_uring::types::CancelBuilder::any().all());
@@ -321,10 +329,10 @@ impl BufferRing {
         Ok(BufferRing { entries, count, tail: 0, lent, free: (0..count).rev().collect() })
     }
 
-    /// How many more buffers it could lend.
+    /// How many buffers are lent.
     #[must_use]
-    pub fn wanted(&self) -> usize {
-        self.free.len()
+    pub fn lent(&self) -> usize {
+        usize::from(self.count) - self.free.len()
     }
 
     /// Lends `memory` of `block` to the kernel until [`BufferRing::taken`] gives it back.
@@ -366,11 +374,6 @@ impl BufferRing {
         self.free.push(buffer);
         block
     }
-
-    /// All blocks still lent; for the end, after the ring is gone.
-    pub fn reclaim(&mut self) -> Vec<u32> {
-        self.lent.iter_mut().filter_map(Option::take).collect()
-    }
 }
 
 /// Fresh zeroed memory that lives as long as the process.
@@ -409,13 +412,25 @@ pub fn raise_file_limit() -> Result<u64> {
 pub struct EventFd(File);
 
 impl EventFd {
-    /// A new one, non-blocking.
+    /// A new one for a thread that reads it itself, without blocking.
     ///
     /// # Errors
     /// When the process may not open another descriptor.
     pub fn new() -> Result<EventFd> {
+        EventFd::with(libc::EFD_NONBLOCK)
+    }
+
+    /// A new one for a ring: only a blocking descriptor makes a read wait there.
+    ///
+    /// # Errors
+    /// When the process may not open another descriptor.
+    pub fn for_ring() -> Result<EventFd> {
+        EventFd::with(0)
+    }
+
+    fn with(flags: i32) -> Result<EventFd> {
         // SAFETY: eventfd takes two integers and touches no memory of ours.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | flags) };
         if fd < 0 {
             return Err(Error::last_os_error());
         }
@@ -430,7 +445,7 @@ impl EventFd {
         drop((&self.0).write(&1u64.to_ne_bytes()));
     }
 
-    /// Makes it unreadable.
+    /// Makes it unreadable. Not for one that was made for a ring.
     pub fn clear(&self) {
         let mut count = [0; 8];
         // Fails when it was unreadable already.
