@@ -111,10 +111,9 @@ fn place(config: &Config) -> Result<Placement, StartError> {
 
 fn memory(config: &Config, shards: u32) -> Result<u64, Refusal> {
     let least = u64::from(shards) * config::SHARD_BYTES_MIN;
-    let bytes = config
-        .log
-        .memory_bytes_max
-        .unwrap_or_else(|| config::memory_bytes_default(shards, config::host_memory_bytes()));
+    let bytes = config.log.memory_bytes_max.unwrap_or_else(|| {
+        config::memory::memory_bytes_default(shards, config::memory::host_memory_bytes())
+    });
     if bytes < least {
         let (have, need) = (config::units::show_size(bytes), config::units::show_size(least));
         let text = format!("log.memory_bytes_max = {have}: {shards} shards need at least {need}");

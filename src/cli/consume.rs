@@ -2,7 +2,7 @@
 
 use super::from::From;
 use super::server::{Connection, Server, unexpected};
-use crate::refusal::{FAILED, Refusal, USAGE};
+use crate::refusal::{FAILED, Refusal};
 use bytes::Bytes;
 use clap::ValueEnum;
 use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, TopicMetadata};
@@ -103,7 +103,7 @@ fn places(
         if partition as usize >= topic.partitions.len() {
             let count = topic.partitions.len();
             let text = format!("topic {} has no partition {partition}, only {count}", topic.name);
-            return Err(Refusal { code: USAGE, text });
+            return Err(Refusal::usage(text));
         }
         let mut ask = |at| offset_at(connection, topic.topic_id, partition, at);
         let latest = At::Named(NamedOffset::Latest);

@@ -76,7 +76,7 @@ fn open(path: &PathBuf) -> Result<(Box<dyn Read + Send>, Option<u64>), Refusal> 
     let named = path.display().to_string();
     let file = File::open(path).map_err(|cause| Refusal::failed(&named, &cause))?;
     let facts = file.metadata().map_err(|cause| Refusal::failed(&named, &cause))?;
-    let bytes = facts.is_file().then(|| facts.len());
+    let bytes = facts.is_file().then_some(facts.len());
     Ok((Box::new(file), bytes))
 }
 

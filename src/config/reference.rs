@@ -42,28 +42,32 @@ pub(crate) fn effective(rows: &[Row]) -> String {
     text
 }
 
+/// Compares the part of `docs/operating.md` between the marks of `what` with `fresh`; rewrites it when
+/// UPDATE_DOCS is set.
+#[cfg(test)]
+pub(crate) fn docs_fresh(what: &str, fresh: &str) {
+    let begin = format!("<!-- {what}: written by UPDATE_DOCS=1 cargo test docs_fresh -->\n");
+    let end = format!("<!-- end of {what} -->\n");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
+    let old = std::fs::read_to_string(&path).expect("docs/operating.md is there");
+    let (head, rest) = old.split_once(&begin).expect("begin mark");
+    let (found, tail) = rest.split_once(&end).expect("end mark");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{head}{begin}{fresh}{end}{tail}")).expect("writable");
+    } else {
+        assert_eq!(found, fresh, "run UPDATE_DOCS=1 cargo test docs_fresh -- --test-threads 1");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
     use crate::config::source::Sources;
-    use std::path::Path;
-
-    const BEGIN: &str = "<!-- config table: written by UPDATE_DOCS=1 cargo test docs_fresh -->\n";
-    const END: &str = "<!-- end of config table -->\n";
 
     #[test]
     fn docs_fresh_config_table_equals_the_code() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operating.md");
         let rows = Config::load(&Sources::default()).expect("defaults are valid").rows;
-        let old = std::fs::read_to_string(&path).expect("docs/operating.md is there");
-        let (head, rest) = old.split_once(BEGIN).expect("begin mark");
-        let (_, tail) = rest.split_once(END).expect("end mark");
-        let new = format!("{head}{BEGIN}{}{END}{tail}", markdown(&rows));
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&path, &new).expect("docs/operating.md is writable");
-        } else {
-            assert_eq!(old, new, "run UPDATE_DOCS=1 cargo test docs_fresh");
-        }
+        docs_fresh("config table", &markdown(&rows));
     }
 }

@@ -161,8 +161,8 @@ fn port_zero_may_repeat_and_moves_the_shards_to_free_ports() {
 
 #[test]
 fn memory_default_is_bounded_by_host_and_shards() {
-    assert_eq!(memory_bytes_default(2, Some(64 << 30)), 2 << 30);
-    assert_eq!(memory_bytes_default(8, Some(16 << 30)), 4 << 30);
-    assert_eq!(memory_bytes_default(1, None), 1 << 30);
-    assert_eq!(memory_bytes_default(4, Some(1 << 20)), 4 * SHARD_BYTES_MIN);
+    assert_eq!(memory::memory_bytes_default(2, Some(64 << 30)), 2 << 30);
+    assert_eq!(memory::memory_bytes_default(8, Some(16 << 30)), 4 << 30);
+    assert_eq!(memory::memory_bytes_default(1, None), 1 << 30);
+    assert_eq!(memory::memory_bytes_default(4, Some(1 << 20)), 4 * SHARD_BYTES_MIN);
 }

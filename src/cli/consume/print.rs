@@ -63,7 +63,7 @@ impl<W: Write> Printer<W> {
 
     fn print_raw(&mut self, record: &Delivered<'_>) -> std::io::Result<()> {
         if self.headers {
-            for (index, (name, value)) in record.headers.clone().enumerate() {
+            for (index, (name, value)) in record.headers.enumerate() {
                 if index > 0 {
                     self.out.write_all(b",")?;
                 }
@@ -91,7 +91,7 @@ impl<W: Write> Printer<W> {
         put(&mut row, "value", record.value);
         if !record.headers.is_empty() {
             let mut headers = Map::new();
-            for (name, value) in record.headers.clone() {
+            for (name, value) in record.headers {
                 put(&mut headers, &String::from_utf8_lossy(name), value);
             }
             row.insert("headers".to_owned(), Value::Object(headers));

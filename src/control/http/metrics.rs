@@ -266,9 +266,28 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
+/// The table that stands in `docs/operating.md`.
+#[cfg(test)]
+fn markdown(scrape: &Scrape) -> String {
+    let mut text = String::from("| metric | type | meaning |\n|---|---|---|\n");
+    let rendered = render(scrape);
+    let mut help = "";
+    for line in rendered.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            help = rest.split_once(' ').map_or("", |(_, help)| help);
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' '))
+        {
+            put(&mut text, format_args!("| `{name}` | {kind} | {help} |"));
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::reference::docs_fresh;
     use std::io::Write as _;
     use std::process::{Command, Stdio};
 
@@ -304,6 +323,11 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn docs_fresh_metrics_table_equals_the_code() {
+        docs_fresh("metrics table", &markdown(&scrape()));
     }
 
     #[test]
