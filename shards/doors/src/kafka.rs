@@ -9,7 +9,6 @@ mod create_topics;
 mod delete_topics;
 mod describe_configs;
 mod fetch;
-mod fetch_request;
 mod find_coordinator;
 mod heartbeat;
 mod init_producer_id;
@@ -20,25 +19,23 @@ mod metadata;
 mod offset_commit;
 mod offset_fetch;
 mod produce;
-mod produce_request;
-mod reader;
 mod sync_group;
 
 use crate::door::{Close, DoorConfig, Taken};
 use crate::order::Order;
 use crate::turn::{Turn, close, release_reply};
-use api_versions::{
+use bytes::Bytes;
+use call::{Asked, Head, decode, malformed};
+use kafka_protocol::messages::FindCoordinatorRequest;
+use ringway_log::blocks::{Blocks, Slice};
+use ringway_partition::request::{Reply, Request};
+use ringway_wire::kafka::api::{
     API_VERSIONS, CREATE_TOPICS, DELETE_TOPICS, DESCRIBE_CONFIGS, FETCH, FIND_COORDINATOR,
     HEARTBEAT, INIT_PRODUCER_ID, JOIN_GROUP, LEAVE_GROUP, LIST_OFFSETS, METADATA, OFFSET_COMMIT,
     OFFSET_FETCH, PRODUCE, SYNC_GROUP,
 };
-use bytes::Bytes;
-use call::{Asked, Head, decode};
-use kafka_protocol::messages::FindCoordinatorRequest;
-use reader::Reader;
-use ringway_log::blocks::{Blocks, Slice};
-use ringway_partition::request::{Reply, Request};
-use std::ops::Range;
+use ringway_wire::kafka::request_header::RequestHeader;
+use ringway_wire::kafka::shape::check_shape;
 
 /// Bytes of a frame's length.
 const LENGTH_BYTES: usize = 4;
@@ -82,10 +79,11 @@ pub(crate) struct KafkaDoor {
     order: Order<Body>,
 }
 
-/// A request's head with the places of what follows it.
+/// A request's head and where its body begins.
 struct Parsed {
     head: Head,
-    client_id: Range<usize>,
+    /// Only an ApiVersions of the future may be unserved here.
+    served: bool,
     body_at: usize,
 }
 
@@ -137,7 +135,10 @@ impl KafkaDoor {
         }
         turn.door.counts.kafka_requests += 1;
         match key {
-            API_VERSIONS => api_versions::start(parsed.head, frame, parsed.body_at, turn),
+            API_VERSIONS => {
+                let Parsed { head, served, body_at } = parsed;
+                api_versions::start(head, served, frame, body_at, turn);
+            }
             FETCH => {
                 if let Some((ask, waiting)) =
                     fetch::start(parsed.head, frame, parsed.body_at, turn)?
@@ -244,9 +245,10 @@ impl KafkaDoor {
     fn decoded(&mut self, parsed: &Parsed, frame: Slice, turn: &mut Turn<'_>) -> Result<(), Close> {
         let head = parsed.head;
         let bytes = turn.blocks.bytes(frame);
-        let body = bytes.get(parsed.body_at..).unwrap_or_default();
-        call::check_shape(head, body, turn.door.config.kafka_elements_max)?;
-        let body = Bytes::copy_from_slice(body);
+        let elements_max = turn.door.config.kafka_elements_max;
+        check_shape(bytes, parsed.body_at, head.key, head.version, elements_max)
+            .map_err(|error| malformed(head, error))?;
+        let body = Bytes::copy_from_slice(bytes.get(parsed.body_at..).unwrap_or_default());
         match head.key {
             METADATA => {
                 let asked = metadata::start(head, decode(head, body)?, turn)?;
@@ -298,9 +300,8 @@ impl KafkaDoor {
             }
             JOIN_GROUP => {
                 let request = decode(head, body)?;
-                let client_id = turn.blocks.bytes(frame).get(parsed.client_id.clone());
-                let asked =
-                    join_group::start(head, client_id.unwrap_or_default(), request, turn.peer);
+                let client_id = client_id(turn.blocks.bytes(frame));
+                let asked = join_group::start(head, client_id, request, turn.peer);
                 self.later(head, asked, Call::JoinGroup, turn);
             }
             SYNC_GROUP => {
@@ -352,25 +353,20 @@ fn finish(calling: Calling, turn: &mut Turn<'_>) -> Result<(), Close> {
 /// # Errors
 /// When key or version are not served, or the head is cut.
 fn parse(frame: &[u8]) -> Result<Parsed, Close> {
-    let cut = |_| close("malformed_frame", "the head of the request is cut");
-    let mut reader = Reader { at: LENGTH_BYTES, flexible: false };
-    let key = reader.i16(frame).map_err(cut)?;
-    let version = reader.i16(frame).map_err(cut)?;
-    let correlation = reader.i32(frame).map_err(cut)?;
-    let unsupported = || close("unsupported_version", format!("key {key} version {version}"));
-    let api = api_versions::of(key).ok_or_else(unsupported)?;
-    let served = (api.least..=api.greatest).contains(&version);
-    // An unknown version of this one is answered (V4); its head beyond here may be anything.
-    if !served && (key != API_VERSIONS || version < 0) {
-        return Err(unsupported());
+    let request = frame.get(LENGTH_BYTES..).unwrap_or_default();
+    let header = RequestHeader::parse(request)
+        .map_err(|error| close("malformed_frame", error.to_string()))?;
+    let RequestHeader { key, version, correlation, api, body_at, .. } = header;
+    // An unknown version of this one is answered (V4).
+    if api.is_none() && (!header.is_unknown_api_versions() || version < 0) {
+        return Err(close("unsupported_version", format!("key {key} version {version}")));
     }
-    let head = Head { key, version, correlation, tagged: version >= api.flexible };
-    if !served {
-        return Ok(Parsed { head, client_id: 0..0, body_at: frame.len() });
-    }
-    // The client id stays a plain string in every version (W2).
-    let client_id = reader.string(frame).map_err(cut)?.unwrap_or(0..0);
-    reader.flexible = version >= api.flexible;
-    reader.tags(frame).map_err(cut)?;
-    Ok(Parsed { head, client_id, body_at: reader.at })
+    let head = Head { key, version, correlation };
+    Ok(Parsed { head, served: api.is_some(), body_at: LENGTH_BYTES + body_at })
+}
+
+/// The client's name for itself.
+fn client_id(frame: &[u8]) -> &[u8] {
+    let header = RequestHeader::parse(frame.get(LENGTH_BYTES..).unwrap_or_default()).ok();
+    header.and_then(|header| header.client_id).unwrap_or_default()
 }

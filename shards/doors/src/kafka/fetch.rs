@@ -3,19 +3,19 @@
 //! Invariant: of a frame only Kafka's bytes (67 and on) leave, frame after frame; no session is ever opened.
 //! Not here: waiting and limits (`partition/fetch.rs`), reading (`log`).
 
-use super::call::{Head, begin, log_key, malformed, respond, set_length};
-use super::fetch_request::{FetchHead, FetchStep, FetchWalk};
-use super::reader::put_length;
+use super::call::{Head, log_key, malformed, respond};
 use crate::door::Close;
 use crate::turn::{BATCH_AT, Turn, refusal};
 use kafka_protocol::messages::FetchResponse;
 use ringway_log::blocks::Slice;
-use ringway_partition::catalog::Topic;
+use ringway_partition::catalog::Catalog;
 use ringway_partition::request::{FetchPart, Fetched, FetchedPart, Reply, Request};
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::ids::TopicUuid;
+use ringway_wire::kafka::fetch::FetchRequest;
+use ringway_wire::kafka::primitives::{put_count, put_no_tags, put_string};
+use ringway_wire::kafka::response_frame::ResponseFrame;
+use ringway_wire::kafka::topic_ref::TopicRef;
 use std::ops::Range;
-use std::sync::Arc;
 
 const LOG_START_FROM: i16 = 5;
 const SESSIONS_FROM: i16 = 7;
@@ -56,94 +56,88 @@ pub(crate) fn start(
     body_at: usize,
     turn: &mut Turn<'_>,
 ) -> Result<Option<(Request, Waiting)>, Close> {
-    let cut = |_| malformed(head, "the body is cut or too long");
     let bytes = turn.blocks.bytes(frame);
-    let (request, mut walk) = FetchWalk::begin(head.version, body_at, bytes).map_err(cut)?;
-    let mut waiting = Waiting {
-        read_committed: request.read_committed,
-        names: Vec::new(),
-        topics: Vec::new(),
-        parts: Vec::new(),
-    };
-    let mut asks: Vec<FetchPart> = Vec::new();
-    let mut topic: Option<Arc<Topic>> = None;
-    let catalog = Arc::clone(&turn.door.catalog);
-    let elements_max = turn.door.config.kafka_elements_max as usize;
-    loop {
-        if waiting.topics.len() + waiting.parts.len() > elements_max {
-            return Err(malformed(head, "too many partitions"));
-        }
-        match walk.step(bytes).map_err(cut)? {
-            FetchStep::Name(name, partitions) => {
-                let name = bytes.get(name).unwrap_or_default();
-                waiting.topic(name, false, partitions);
-                let name = std::str::from_utf8(name).ok();
-                topic = name.and_then(|name| catalog.topics.get(name)).cloned();
-            }
-            FetchStep::Id(id, partitions) => {
-                waiting.topic(&id, true, partitions);
-                topic = catalog.by_uuid.get(&TopicUuid(id)).cloned();
-            }
-            FetchStep::Partition { index, leader_epoch, offset, bytes_max } => {
-                let by_id = waiting.topics.last().is_some_and(|topic| topic.by_id);
-                let part = part(topic.as_deref(), by_id, index, offset).map(|part| FetchPart {
-                    bytes_max: u32::try_from(bytes_max).unwrap_or(0),
-                    leader_epoch,
-                    ..part
-                });
-                waiting.parts.push(PartRow { index, refused: part.err() });
-                asks.extend(part);
-            }
-            FetchStep::End => break,
-        }
-    }
+    let request = FetchRequest::parse(bytes, body_at, head.version)
+        .map_err(|error| malformed(head, error))?;
     if request.session_id != 0 && request.session_epoch > 0 {
         // None was ever opened: the client starts over without one.
         let code = ErrorCode::FetchSessionIdNotFound.code();
         respond(head, &FetchResponse::default().with_error_code(code), turn)?;
         return Ok(None);
     }
-    if asks.is_empty() {
+    let (waiting, parts) = collect(&request, &turn.door.catalog);
+    if parts.is_empty() {
         waiting.answer(head, Vec::new(), turn);
         return Ok(None);
     }
-    for part in &asks {
-        turn.count_owner(part.key);
-    }
-    Ok(Some((ask(&request, asks, &waiting, turn), waiting)))
-}
-
-fn part(
-    topic: Option<&Topic>,
-    by_id: bool,
-    index: i32,
-    offset: i64,
-) -> Result<FetchPart, ErrorCode> {
-    let unknown =
-        if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
-    let topic = topic.ok_or(unknown)?;
-    let key = log_key(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let offset = u64::try_from(offset).map_err(|_| ErrorCode::OffsetOutOfRange)?;
-    Ok(FetchPart { key, offset, bytes_max: 0, leader_epoch: -1 })
-}
-
-fn ask(request: &FetchHead, parts: Vec<FetchPart>, waiting: &Waiting, turn: &Turn<'_>) -> Request {
     // An error of one partition ends the waiting of all (F4).
     let refused = waiting.parts.iter().any(|part| part.refused.is_some());
-    let wait_ms = if refused { 0 } else { u64::try_from(request.wait_ms_max).unwrap_or(0) };
+    let wait_ms = if refused { 0 } else { u64::try_from(request.max_wait_ms).unwrap_or(0) };
     let limit = turn.door.config.fetch_bytes_max;
-    Request::Fetch {
-        parts,
-        bytes_min: u32::try_from(request.bytes_min).unwrap_or(0),
-        bytes_max: u32::try_from(request.bytes_max).unwrap_or(0).min(limit),
+    let ask = Request::Fetch {
+        bytes_min: u32::try_from(request.min_bytes).unwrap_or(0),
+        bytes_max: u32::try_from(request.max_bytes).unwrap_or(0).min(limit),
         deadline_ns: turn.now.mono_ns.saturating_add(wait_ms.saturating_mul(1_000_000)),
+        parts: parts.clone(),
+    };
+    for part in &parts {
+        turn.count_owner(part.key);
     }
+    Ok(Some((ask, waiting)))
+}
+
+/// What to ask, and what to remember for the answer.
+fn collect(request: &FetchRequest<'_>, catalog: &Catalog) -> (Waiting, Vec<FetchPart>) {
+    let mut waiting = Waiting {
+        read_committed: request.isolation_level == 1,
+        names: Vec::new(),
+        topics: Vec::new(),
+        parts: Vec::new(),
+    };
+    let mut asks = Vec::new();
+    let mut topic = Err(ErrorCode::UnknownTopicOrPartition);
+    let mut place = None;
+    for part in request.partitions() {
+        if place != Some(part.topic_place) {
+            place = Some(part.topic_place);
+            waiting.topic(part.topic, part.topic_partitions);
+            topic = match part.topic {
+                TopicRef::Name(name) => {
+                    catalog.topics.get(name).ok_or(ErrorCode::UnknownTopicOrPartition)
+                }
+                TopicRef::Id(id) => catalog.by_uuid.get(&id).ok_or(ErrorCode::UnknownTopicId),
+            };
+        }
+        let ask = topic.and_then(|topic| {
+            let key = log_key(topic, part.partition).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+            let offset =
+                u64::try_from(part.fetch_offset).map_err(|_| ErrorCode::OffsetOutOfRange)?;
+            Ok(FetchPart {
+                key,
+                offset,
+                bytes_max: u32::try_from(part.partition_max_bytes).unwrap_or(0),
+                leader_epoch: part.current_leader_epoch,
+            })
+        });
+        waiting.parts.push(PartRow { index: part.partition, refused: ask.err() });
+        asks.extend(ask);
+    }
+    (waiting, asks)
 }
 
 impl Waiting {
-    fn topic(&mut self, name: &[u8], by_id: bool, partitions: u32) {
+    fn topic(&mut self, topic: TopicRef<'_>, partitions: u32) {
         let from = self.names.len();
-        self.names.extend_from_slice(name);
+        let by_id = match topic {
+            TopicRef::Name(name) => {
+                self.names.extend_from_slice(name.as_bytes());
+                false
+            }
+            TopicRef::Id(id) => {
+                self.names.extend_from_slice(&id.0);
+                true
+            }
+        };
         self.topics.push(TopicRow { name: from..self.names.len(), by_id, partitions });
     }
 
@@ -163,7 +157,9 @@ impl Waiting {
 
     fn answer(self, head: Head, fetched: Vec<FetchedPart>, turn: &mut Turn<'_>) {
         let flexible = head.version >= FLEXIBLE_FROM;
-        let from = begin(head, &mut turn.out.bytes);
+        let from = turn.out.bytes.len();
+        let Head { key, version, correlation } = head;
+        let frame = ResponseFrame::begin(&mut turn.out.bytes, key, version, correlation);
         let parts_before = turn.out.parts.len();
         let mut unsent = from;
         let bytes = &mut turn.out.bytes;
@@ -172,34 +168,30 @@ impl Waiting {
         if head.version >= SESSIONS_FROM {
             bytes.extend_from_slice(&[0; 6]);
         }
-        put_length(self.topics.len(), flexible, true, bytes);
+        put_count(bytes, flexible, self.topics.len());
         let mut parts = self.parts.iter();
         let mut fetched = fetched.into_iter();
         for topic in &self.topics {
             let bytes = &mut turn.out.bytes;
             let name = self.names.get(topic.name.clone()).unwrap_or_default();
-            if !topic.by_id {
-                put_length(name.len(), flexible, false, bytes);
+            match std::str::from_utf8(name) {
+                Ok(name) if !topic.by_id => put_string(bytes, flexible, name),
+                Ok(_) | Err(_) => bytes.extend_from_slice(name),
             }
-            bytes.extend_from_slice(name);
-            put_length(topic.partitions as usize, flexible, true, bytes);
+            put_count(bytes, flexible, topic.partitions as usize);
             for part in parts.by_ref().take(topic.partitions as usize) {
                 let found = if part.refused.is_none() { fetched.next() } else { None };
                 unsent = self.partition(head, part, found, unsent, turn);
             }
-            if flexible {
-                turn.out.bytes.push(0);
-            }
+            put_no_tags(&mut turn.out.bytes, flexible);
         }
-        if flexible {
-            turn.out.bytes.push(0);
-        }
+        put_no_tags(&mut turn.out.bytes, flexible);
         let referred = turn.out.parts.iter().skip(parts_before).map(|part| match part {
             crate::door::Part::Slice(slice) => slice.len(),
             crate::door::Part::Bytes(_) => 0,
         });
         let referred = referred.sum();
-        set_length(&mut turn.out.bytes, from, referred);
+        frame.end(&mut turn.out.bytes, referred);
         turn.send_from(unsent);
         for part in fetched {
             turn.drop_reply(Reply::Fetched(vec![part]));
@@ -236,7 +228,7 @@ impl Waiting {
         }
         // Aborted transactions: none for those who ask, no list for the others.
         match (self.read_committed, flexible) {
-            (true, _) => put_length(0, flexible, true, bytes),
+            (true, _) => put_count(bytes, flexible, 0),
             (false, true) => bytes.push(0),
             (false, false) => bytes.extend_from_slice(&(-1i32).to_be_bytes()),
         }
@@ -246,17 +238,17 @@ impl Waiting {
         let unsent = match found.map(|found| found.fetched) {
             None => {
                 // Length 0, not null: librdkafka (F3).
-                put_length(0, flexible, true, bytes);
+                put_count(bytes, flexible, 0);
                 unsent
             }
             Some(Fetched::Owned(frames)) => {
                 let total = batches(&frames).map(<[u8]>::len).sum();
-                put_length(total, flexible, true, bytes);
+                put_count(bytes, flexible, total);
                 batches(&frames).for_each(|batch| bytes.extend_from_slice(batch));
                 unsent
             }
             Some(Fetched::Frames(mut list)) => {
-                put_length(list.kafka_bytes(), flexible, true, bytes);
+                put_count(bytes, flexible, list.kafka_bytes());
                 let mut unsent = unsent;
                 for frame in &list.frames {
                     let mut skip = BATCH_AT;
@@ -272,9 +264,7 @@ impl Waiting {
                 unsent
             }
         };
-        if flexible {
-            turn.out.bytes.push(0);
-        }
+        put_no_tags(&mut turn.out.bytes, flexible);
         unsent
     }
 }

@@ -4,16 +4,18 @@
 //! partitions keep the order of the request, and a small one needs no memory of its own.
 //! Not here: checking batches (`partition/produce.rs`).
 
-use super::call::{Head, begin, log_key, malformed, set_length};
-use super::produce_request::{ProduceHead, ProduceStep, ProduceWalk};
-use super::reader::put_length;
+use super::call::{Head, log_key, malformed};
 use crate::door::Close;
 use crate::turn::{Turn, close, position, refusal};
 use ringway_log::blocks::Slice;
-use ringway_partition::catalog::Topic;
-use ringway_partition::request::{Payload, Reply, Request};
+use ringway_partition::catalog::{Catalog, Topic};
+use ringway_partition::request::{Payload, Reply, Request, RequestId};
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::ids::{LogKey, TopicUuid};
+use ringway_wire::ids::LogKey;
+use ringway_wire::kafka::primitives::{put_count, put_no_tags, put_string};
+use ringway_wire::kafka::produce::ProduceRequest;
+use ringway_wire::kafka::response_frame::ResponseFrame;
+use ringway_wire::kafka::topic_ref::TopicRef;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ use std::sync::Arc;
 const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 4096;
 /// Longest message told about a refused partition.
-const MESSAGE_CHARS_MAX: usize = 500;
+const MESSAGE_BYTES_MAX: usize = 500;
 
 /// What is looked at of a RecordBatch v2.
 const BATCH_HEADER_BYTES: usize = 61;
@@ -40,6 +42,7 @@ const FLEXIBLE_FROM: i16 = 9;
 
 /// A request whose batches are being appended.
 pub(crate) struct Waiting {
+    frame: ResponseFrame,
     version: i16,
     /// acks = 0: nobody waits, but an error closes the connection (W4).
     silent: bool,
@@ -65,103 +68,116 @@ pub(crate) fn start(
     first_id: u32,
     turn: &mut Turn<'_>,
 ) -> Result<(Waiting, u32), Close> {
-    let cut = |_| malformed(head, "the body is cut or too long");
     let bytes = turn.blocks.bytes(frame);
-    // The whole body is walked before anything is asked: half a request must not take effect.
-    let (request, mut walk) = ProduceWalk::begin(head.version, body_at, bytes).map_err(cut)?;
-    while walk.step(bytes).map_err(cut)? != ProduceStep::End {}
-    let (_, mut walk) = ProduceWalk::begin(head.version, body_at, bytes).map_err(cut)?;
-
+    // The whole body is walked here, before anything is asked: half a request must not take effect.
+    let request = ProduceRequest::parse(bytes, body_at, head.version)
+        .map_err(|error| malformed(head, error))?;
+    let catalog = Arc::clone(&turn.door.catalog);
+    let deadline_ns = deadline(request.timeout_ms, turn);
     let mut waiting = Waiting::new(head, &request, turn.door.spare.pop().unwrap_or_default());
+    let first_request = turn.out.requests.len();
     let mut asked = 0;
-    let mut topic: Option<Arc<Topic>> = None;
-    let mut missing = ErrorCode::UnknownTopicOrPartition;
-    loop {
-        match walk.step(turn.blocks.bytes(frame)).map_err(cut)? {
-            ProduceStep::Name(name, partitions) => {
-                let name = turn.blocks.bytes(frame).get(name).unwrap_or_default();
-                put_length(name.len(), waiting.flexible(), false, &mut waiting.bytes);
-                waiting.topic(name, partitions);
-                let topics = &turn.door.catalog.topics;
-                topic = std::str::from_utf8(name).ok().and_then(|name| topics.get(name)).cloned();
-            }
-            ProduceStep::Id(id, partitions) => {
-                waiting.topic(&id, partitions);
-                topic = turn.door.catalog.by_uuid.get(&TopicUuid(id)).cloned();
-                missing = ErrorCode::UnknownTopicId;
-            }
-            ProduceStep::Partition(index, records) => {
-                let batch = records.map(|records| frame.part(records.start, records.end));
-                let verdict = match &topic {
-                    None => Err(missing),
-                    Some(topic) => judge(head, &request, topic, index, batch, turn),
-                };
-                waiting.partition(index, verdict.err());
-                if let Ok((key, batch)) = verdict {
-                    let ask = produce(key, &request, batch, turn);
-                    turn.ask(first_id.wrapping_add(asked), ask);
-                    asked += 1;
-                }
-            }
-            ProduceStep::End => break,
+    let mut topic = Err(ErrorCode::UnknownTopicOrPartition);
+    let mut place = None;
+    for part in request.partitions() {
+        if place != Some(part.topic_place) {
+            place = Some(part.topic_place);
+            waiting.topic(part.topic, part.topic_partitions);
+            topic = find(part.topic, &catalog);
+        }
+        let batch = frame.part(part.records.start, part.records.end);
+        let records = bytes.get(part.records).unwrap_or_default();
+        let verdict = topic.and_then(|topic| judge(head, &request, topic, part.partition, records));
+        waiting.partition(part.partition, verdict.err());
+        if let Ok(key) = verdict {
+            let payload = Payload::Received(batch);
+            let (acks, encoding) = (request.acks, ENCODING_UNSPECIFIED);
+            let id =
+                RequestId { connection: turn.connection, request: first_id.wrapping_add(asked) };
+            let ask = Request::Produce { key, acks, deadline_ns, payload, encoding };
+            turn.out.requests.push((id, ask));
+            turn.door.counts.produce_records += record_count(records);
+            asked += 1;
         }
     }
     waiting.end();
+    // The frame is borrowed no longer: each batch gets its hold.
+    for at in first_request..turn.out.requests.len() {
+        let Some((_, Request::Produce { key, payload: Payload::Received(batch), .. })) =
+            turn.out.requests.get(at)
+        else {
+            continue;
+        };
+        let (key, batch) = (*key, *batch);
+        turn.blocks.hold(batch);
+        turn.count_owner(key);
+    }
     Ok((waiting, asked))
+}
+
+fn find<'a>(topic: TopicRef<'_>, catalog: &'a Catalog) -> Result<&'a Topic, ErrorCode> {
+    match topic {
+        TopicRef::Name(name) => {
+            catalog.topics.get(name).map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicOrPartition)
+        }
+        TopicRef::Id(id) => {
+            catalog.by_uuid.get(&id).map(|topic| &**topic).ok_or(ErrorCode::UnknownTopicId)
+        }
+    }
+}
+
+fn deadline(timeout_ms: i32, turn: &Turn<'_>) -> u64 {
+    let timeout_ns = u64::try_from(timeout_ms).unwrap_or(0).saturating_mul(1_000_000);
+    turn.now.mono_ns.saturating_add(timeout_ns)
+}
+
+fn record_count(batch: &[u8]) -> u64 {
+    let count = batch.get(RECORD_COUNT_AT).and_then(|count| count.first_chunk());
+    u64::try_from(count.map_or(0, |count| i32::from_be_bytes(*count))).unwrap_or(0)
 }
 
 /// Whether a partition's batch goes to its log.
 fn judge(
     head: Head,
-    request: &ProduceHead,
+    request: &ProduceRequest<'_>,
     topic: &Topic,
     index: i32,
-    batch: Option<Slice>,
-    turn: &mut Turn<'_>,
-) -> Result<(LogKey, Slice), ErrorCode> {
+    batch: &[u8],
+) -> Result<LogKey, ErrorCode> {
     let key = log_key(topic, index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if !(-1..=1).contains(&request.acks) {
         return Err(ErrorCode::InvalidRequiredAcks);
     }
-    if request.transactional {
+    if request.transactional_id.is_some() {
         // No partition can have been added to a transaction: there are none (T6).
         return Err(ErrorCode::InvalidTxnState);
     }
-    let batch = batch.ok_or(ErrorCode::InvalidRecord)?;
-    let bytes = turn.blocks.bytes(batch);
-    if bytes.len() < BATCH_HEADER_BYTES {
+    if batch.len() < BATCH_HEADER_BYTES {
         return Err(ErrorCode::InvalidRecord);
     }
-    let codec = bytes.get(ATTRIBUTES_LOW_AT).map_or(0, |low| low & CODEC_BITS);
+    let codec = batch.get(ATTRIBUTES_LOW_AT).map_or(0, |low| low & CODEC_BITS);
     if codec == ZSTD && head.version < ZSTD_FROM {
         return Err(ErrorCode::UnsupportedCompressionType);
     }
-    let count = bytes.get(RECORD_COUNT_AT).and_then(|count| count.first_chunk());
-    let count = u64::try_from(count.map_or(0, |count| i32::from_be_bytes(*count)));
-    turn.door.counts.produce_records += count.unwrap_or(0);
-    turn.count_owner(key);
-    Ok((key, batch))
-}
-
-fn produce(key: LogKey, request: &ProduceHead, batch: Slice, turn: &mut Turn<'_>) -> Request {
-    let timeout_ns = u64::try_from(request.timeout_ms).unwrap_or(0).saturating_mul(1_000_000);
-    Request::Produce {
-        key,
-        acks: request.acks,
-        deadline_ns: turn.now.mono_ns.saturating_add(timeout_ns),
-        payload: Payload::Received(turn.blocks.hold(batch)),
-        encoding: ENCODING_UNSPECIFIED,
-    }
+    Ok(key)
 }
 
 impl Waiting {
-    fn new(head: Head, request: &ProduceHead, mut bytes: Vec<u8>) -> Waiting {
+    fn new(head: Head, request: &ProduceRequest<'_>, mut bytes: Vec<u8>) -> Waiting {
         bytes.clear();
-        begin(head, &mut bytes);
-        let flexible = head.version >= FLEXIBLE_FROM;
-        put_length(request.topics as usize, flexible, true, &mut bytes);
+        let Head { key, version, correlation } = head;
+        let frame = ResponseFrame::begin(&mut bytes, key, version, correlation);
+        // Topics without partitions are passed over in the answer, too.
+        let mut topics = 0;
+        let mut place = None;
+        for part in request.partitions() {
+            topics += usize::from(place != Some(part.topic_place));
+            place = Some(part.topic_place);
+        }
+        put_count(&mut bytes, version >= FLEXIBLE_FROM, topics);
         Waiting {
-            version: head.version,
+            frame,
+            version,
             silent: request.acks == 0,
             failed: None,
             bytes,
@@ -175,11 +191,14 @@ impl Waiting {
         self.version >= FLEXIBLE_FROM
     }
 
-    fn topic(&mut self, name: &[u8], partitions: u32) {
-        self.bytes.extend_from_slice(name);
-        put_length(partitions as usize, self.flexible(), true, &mut self.bytes);
+    fn topic(&mut self, topic: TopicRef<'_>, partitions: u32) {
+        let flexible = self.flexible();
+        match topic {
+            TopicRef::Name(name) => put_string(&mut self.bytes, flexible, name),
+            TopicRef::Id(id) => self.bytes.extend_from_slice(&id.0),
+        }
+        put_count(&mut self.bytes, flexible, partitions as usize);
         self.topic_left = partitions;
-        self.close_topic();
     }
 
     /// Writes a partition as refused, or with places to be filled.
@@ -204,21 +223,15 @@ impl Waiting {
             self.bytes.extend_from_slice(&[0, 0, 0, 0, 0xFF, 0xFF]);
         }
         self.topic_left -= 1;
-        self.close_topic();
-    }
-
-    fn close_topic(&mut self) {
-        if self.topic_left == 0 && self.flexible() {
-            self.bytes.push(0);
+        if self.topic_left == 0 {
+            put_no_tags(&mut self.bytes, self.version >= FLEXIBLE_FROM);
         }
     }
 
     fn end(&mut self) {
         // Throttle time.
         self.bytes.extend_from_slice(&[0; 4]);
-        if self.flexible() {
-            self.bytes.push(0);
-        }
+        put_no_tags(&mut self.bytes, self.version >= FLEXIBLE_FROM);
     }
 
     /// The shard's answer for the `piece`-th partition asked.
@@ -254,13 +267,12 @@ impl Waiting {
         if self.version < MESSAGES_FROM || message.is_empty() {
             return;
         }
-        let cut = message.char_indices().nth(MESSAGE_CHARS_MAX).map_or(message.len(), |(at, _)| at);
-        let message = message.as_bytes().get(..cut).unwrap_or_default();
+        let message = message.get(..message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        let message = message.unwrap_or_default();
         let flexible = self.flexible();
         let (null_at, null_len) = if flexible { (at + 27, 1) } else { (at + 30, 2) };
         let mut text = Vec::with_capacity(message.len() + 5);
-        put_length(message.len(), flexible, false, &mut text);
-        text.extend_from_slice(message);
+        put_string(&mut text, flexible, message);
         let grown = position(text.len() - null_len);
         self.bytes.splice(null_at..null_at + null_len, text);
         for place in self.first_at.iter_mut().chain(&mut self.rest_at) {
@@ -281,7 +293,7 @@ impl Waiting {
             let Some((code, message)) = failed else { return Ok(()) };
             return Err(close("acks0_error", format!("{}: {message}", code.name())));
         }
-        set_length(&mut self.bytes, 0, 0);
+        self.frame.end(&mut self.bytes, 0);
         let from = turn.out.bytes.len();
         turn.out.bytes.extend_from_slice(&self.bytes);
         turn.send_from(from);

@@ -200,7 +200,7 @@ fn fetch_is_asked_and_answered_in_every_version() {
         assert_eq!(parts, [part(0, 20), part(2, 30), part(1, 40)]);
         assert_eq!((bytes_min, bytes_max), (1, 57_671_680));
         assert_eq!(deadline_ns, peer.now.mono_ns + 500_000_000);
-        assert_eq!(peer.by_reference, if cfg!(debug_assertions) { 1 } else { 1 });
+        assert_eq!(peer.by_reference, 1);
         let (correlation, response) = peer.response::<FetchRequest>(version);
         assert_eq!((correlation, response.session_id, response.error_code), (3, 0, 0));
         let rows = &response.responses[0].partitions;

@@ -4,7 +4,7 @@
 //! Not here: what is asserted.
 
 use crate::session::*;
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader, TopicName};
+use kafka_protocol::messages::{RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, Request as KafkaRequest, StrBytes,
 };
@@ -77,7 +77,6 @@ pub(super) struct Peer {
     pub(super) close: Option<Close>,
     /// Pieces sent by reference.
     pub(super) by_reference: usize,
-    holds: u64,
     out: DoorOut,
 }
 
@@ -103,7 +102,6 @@ impl Peer {
             sent: Vec::new(),
             close: None,
             by_reference: 0,
-            holds: 0,
             out: DoorOut::default(),
         }
     }
@@ -172,10 +170,6 @@ impl Peer {
     }
 
     /// The oldest question, its payload's hold given back.
-    pub(super) fn question(&mut self) -> Request {
-        self.next().1
-    }
-
     pub(super) fn next(&mut self) -> (RequestId, Request) {
         let (id, request) = self.asked.pop_front().expect("a question");
         self.let_go(&request);
@@ -234,7 +228,7 @@ impl Peer {
         while let Some((_, request)) = self.asked.pop_front() {
             self.let_go(&request);
         }
-        assert_eq!(self.blocks.holds(), self.holds, "holds left");
+        assert_eq!(self.blocks.holds(), 0, "holds left");
         self.gone
     }
 
@@ -293,8 +287,4 @@ pub(super) fn batch(records: i32, size: usize) -> Vec<u8> {
 
 pub(super) fn produced(base_offset: u64) -> Reply {
     Reply::Produced { base_offset, append_time_ns: 5_000_000, log_append_time: false, log_start: 0 }
-}
-
-pub(super) fn api_key(key: ApiKey) -> i16 {
-    key as i16
 }
