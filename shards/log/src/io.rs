@@ -232,6 +232,32 @@ pub enum IoRequest {
     },
 }
 
+impl IoRequest {
+    /// Whose answer it will be.
+    #[must_use]
+    pub fn id(&self) -> IoId {
+        match self {
+            IoRequest::Write { id, .. }
+            | IoRequest::Read { id, .. }
+            | IoRequest::Flush { id, .. }
+            | IoRequest::Prepare { id, .. }
+            | IoRequest::Adopt { id, .. }
+            | IoRequest::Extend { id, .. }
+            | IoRequest::Trim { id, .. }
+            | IoRequest::Open { id, .. }
+            | IoRequest::Close { id, .. }
+            | IoRequest::Unlink { id, .. }
+            | IoRequest::SetAside { id, .. }
+            | IoRequest::RemoveLog { id, .. }
+            | IoRequest::SyncDir { id, .. }
+            | IoRequest::List { id, .. }
+            | IoRequest::ReadSmall { id, .. }
+            | IoRequest::WriteSmall { id, .. }
+            | IoRequest::RemoveSmall { id, .. } => *id,
+        }
+    }
+}
+
 /// Small files larger than this are refused as damaged.
 pub const SMALL_FILE_BYTES_MAX: usize = 64 << 20;
 

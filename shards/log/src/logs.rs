@@ -1,324 +1,50 @@
 //! All logs of one shard in one log directory: the only way into this crate.
 //! Owner: `Shard` of `ringway-partition`.
 //! Invariant: acknowledged means flushed; see `docs/testing.md`, D1–D9.
-//! Not here: what batches mean (`partition`), how I/O is done (`runtime`, `sim`).
+//! Not here: what batches mean (`partition`), how I/O is done (`runtime`, `sim`), one log's parts (`log.rs`).
 
-use crate::blocks::{Blocks, Slice};
+pub use crate::append::{AppendError, AppendFacts, Appended, Batch};
+pub use crate::event::{
+    BatchFacts, LogCounts, LogEvent, ReadFailure, SegmentFacts, StartReport,
+};
+pub use crate::read::{ReadStart, ReadTicket, TimeFound};
+pub use crate::settings::{Durability, LogSettings, LogsConfig};
+
+use crate::blocks::Blocks;
+use crate::checkpoint::{self, Checkpoint};
 use crate::directory::DirectoryFacts;
-use crate::io::{IoDone, IoOut, Now};
+use crate::io::{Errno, IoDone, IoOk, IoOut, Now};
+use crate::keeper::{Keeper, prune};
+use crate::log::{Creating, Log, Phase, Truncation};
+use crate::ops::{LogOp, Op, Ops};
 use crate::read::FrameList;
+use crate::recover::Recovery;
+use crate::start::Starting;
+use crate::stop::Stopping;
+use crate::turn::{Shared, Turn};
 use ringway_wire::ids::LogKey;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Bounds and intervals of a shard's logs.
-#[derive(Clone, Debug)]
-pub struct LogsConfig {
-    /// This shard's number, names its checkpoints.
-    pub shard: u32,
-    /// Largest flush group, bytes (P2).
-    pub flush_group_bytes_max: u32,
-    /// Largest frame accepted by an append, bytes.
-    pub frame_bytes_max: u32,
-    /// Checkpoint interval, ns.
-    pub checkpoint_interval_ns: u64,
-    /// Bytes of the largest single cold read beyond its first frame.
-    pub cold_read_bytes_max: u32,
-    /// Pooled blocks kept free for receiving, cold reads and new groups: the tail cache is evicted to keep it.
-    pub reserve_blocks: usize,
-    /// Clear of restarts with another shard count: the shards of this life.
-    pub shard_count: u32,
-}
-
-/// Settings of one log, from its topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// Roll limit, bytes.
-    pub segment_bytes: u64,
-    /// Roll limit, age of the segment's first append.
-    pub segment_ns: u64,
-    /// Frame bytes kept, `None` = no limit.
-    pub retention_bytes: Option<u64>,
-    /// Age kept by a segment's greatest timestamp, `None` = no limit.
-    pub retention_ns: Option<u64>,
-    /// When appends count as flushed.
-    pub durability: Durability,
-    /// Written to `partition.meta` when the log is made.
-    pub topic_name: String,
-    /// Likewise.
-    pub topic_uuid: [u8; 16],
-}
-
-/// When an append is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// After the flush that covers it.
-    Fsync,
-}
-
-/// A batch to append: one contiguous Kafka RecordBatch v2, already validated but for its CRC.
-#[derive(Clone, Copy, Debug)]
-pub enum Batch<'a> {
-    /// In this shard's blocks. The caller releases its hold afterwards.
-    Slice(Slice),
-    /// Owned elsewhere (crossed the mesh, or made by the shard itself).
-    Bytes(&'a [u8]),
-}
-
-/// Facts the partition adds to a batch.
-#[derive(Clone, Copy, Debug)]
-pub struct AppendFacts {
-    /// Stamped into partitionLeaderEpoch.
-    pub leader_epoch: i32,
-    /// Encoding byte of the native line.
-    pub encoding: u8,
-    /// `Some(ms)`: LogAppendTime, stamped into maxTimestamp with attribute bit 3, CRC recombined.
-    pub log_append_time_ms: Option<i64>,
-}
-
-/// A batch in the open group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// Offset of its first record.
-    pub base_offset: u64,
-    /// Offset of its last record.
-    pub last_offset: u64,
-    /// The `append_time_ns` of its native line.
-    pub append_time_ns: u64,
-}
-
-/// Why an append was refused; nothing was appended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// CRC-32C of the batch is wrong.
-    #[error("batch CRC is {computed:08x}, its header says {stored:08x}")]
-    Crc {
-        /// In the header.
-        stored: u32,
-        /// Of the bytes.
-        computed: u32,
-    },
-    /// No segment can hold it.
-    #[error("batch of {bytes} bytes is above the limit of {limit}")]
-    TooLarge {
-        /// Its frame.
-        bytes: u64,
-        /// Limit.
-        limit: u64,
-    },
-    /// Open group full while the previous one is in flight, or no free block: keep the request and
-    /// try again after the next [`LogEvent::Flushed`] of this log (transient).
-    #[error("log is busy")]
-    Busy,
-    /// Poisoned: nothing more until restart.
-    #[error("log is poisoned: {0}")]
-    Poisoned(String),
-    /// The disk has no room for the next extent (transient).
-    #[error("no space for the next extent")]
-    NoSpace,
-    /// Unknown log.
-    #[error("no such log")]
-    Unknown,
-}
-
-/// Names a read that waits for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReadTicket(pub u64);
-
-/// How a read ended or goes on.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ReadStart {
-    /// The frames are in the list given.
-    Done,
-    /// Answered later by [`LogEvent::ReadDone`].
-    Waiting(ReadTicket),
-    /// Nothing to read yet: the offset is the end.
-    Empty,
-    /// Below log start or beyond the end.
-    OutOfRange,
-    /// The range is quarantined up to `until`.
-    Quarantined {
-        /// First offset after it.
-        until: u64,
-    },
-    /// No blocks for a cold read now: ask again later (transient).
-    Busy,
-}
-
-/// Where a time look-up leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeFound {
-    /// The first batch whose maxTimestamp is not below the time; the record is inside it.
-    Batch {
-        /// Its base offset.
-        base_offset: u64,
-    },
-    /// Answered later by [`LogEvent::TimeDone`] (the index is on disk).
-    Waiting(ReadTicket),
-    /// No such batch.
-    None,
-}
-
-/// Facts of one batch, from its header alone: what producer state and leader epochs are rebuilt from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchFacts {
-    /// Offset of its first record.
-    pub base_offset: u64,
-    /// Offset of its last record.
-    pub last_offset: u64,
-    /// Kafka leader epoch.
-    pub leader_epoch: i32,
-    /// Kafka attributes.
-    pub attributes: i16,
-    /// −1 = not idempotent.
-    pub producer_id: i64,
-    /// Its epoch.
-    pub producer_epoch: i16,
-    /// First sequence.
-    pub base_sequence: i32,
-    /// ms.
-    pub max_timestamp: i64,
-    /// ns.
-    pub append_time_ns: u64,
-}
-
-/// Facts of one segment, derived from headers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SegmentFacts {
-    /// Offset of its first record.
-    pub base_offset: u64,
-    /// One past its last record.
-    pub end_offset: u64,
-    /// Frame bytes.
-    pub frame_bytes: u64,
-    /// Size of the file.
-    pub file_bytes: u64,
-    /// Greatest timestamp, ms, −1 = none.
-    pub max_timestamp: i64,
-    /// No more appends.
-    pub sealed: bool,
-}
-
-/// What happened in the logs since the last look.
-#[derive(Debug)]
-pub enum LogEvent {
-    /// Recovery found this snapshot body (opaque here; made by `put_snapshot`).
-    Snapshot(LogKey, Vec<u8>),
-    /// Recovery passed this batch, after the snapshot, in offset order.
-    Replayed(LogKey, BatchFacts),
-    /// This log is recovered: readable up to `end`, which is flushed.
-    Recovered {
-        /// Which.
-        key: LogKey,
-        /// First offset kept.
-        start: u64,
-        /// Log end = flushed offset.
-        end: u64,
-        /// log_epoch of this life: stamped as Kafka's leader epoch too while the node is alone (F9).
-        log_epoch: u32,
-        /// Said to the operator: torn tail or quarantine with segment, position, offset.
-        notices: Vec<String>,
-    },
-    /// Recovery of this log failed: it stays offline, the others go on.
-    Offline(LogKey, String),
-    /// All logs known at start are recovered and the step-9 checkpoints are durable.
-    Started(StartReport),
-    /// A log made by `create` can take appends.
-    Created {
-        /// Which.
-        key: LogKey,
-        /// log_epoch of this life.
-        log_epoch: u32,
-    },
-    /// Everything below `upto` is on this disk.
-    Flushed {
-        /// Which.
-        key: LogKey,
-        /// Exclusive.
-        upto: u64,
-    },
-    /// The log start moved durably (retention).
-    StartMoved {
-        /// Which.
-        key: LogKey,
-        /// First offset kept.
-        start: u64,
-    },
-    /// A waiting read ended.
-    ReadDone(ReadTicket, Result<FrameList, ReadFailure>),
-    /// A waiting time look-up ended.
-    TimeDone(ReadTicket, Option<u64>),
-    /// `put_snapshot` is wanted for state up to the flushed offset (roll, 16 MiB, clean stop).
-    SnapshotDue(LogKey),
-    /// Poisoned: waiting and new appends fail (P11–P14).
-    Poisoned(LogKey, String),
-    /// One line for the operator.
-    Warning(String),
-    /// A removed log's files are gone.
-    Removed(LogKey),
-    /// Clean stop is complete; generation of the last checkpoint.
-    Stopped(u64),
-}
-
-/// Sums over all logs recovered at start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StartReport {
-    /// Logs.
-    pub logs: u32,
-    /// Batches dropped as torn tails (counted by evidence, at least 1 per torn tail with bytes).
-    pub dropped_batches: u64,
-    /// Ranges quarantined in this start.
-    pub quarantined: u64,
-    /// Bytes read by scans.
-    pub scanned_bytes: u64,
-}
-
-/// Why a waiting read failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadFailure {
-    /// The batch is damaged; its range is quarantined.
-    Quarantined {
-        /// First offset after it.
-        until: u64,
-    },
-    /// The log went away, or its device did not answer.
-    Gone,
-}
-
-/// Plain counts since start, copied to the shard's counters once a turn.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogCounts {
-    /// Batches appended.
-    pub appended_batches: u64,
-    /// Records appended.
-    pub appended_records: u64,
-    /// Frame bytes appended.
-    pub appended_bytes: u64,
-    /// Bytes written to segments, padding included.
-    pub written_bytes: u64,
-    /// Writes of groups submitted.
-    pub group_writes: u64,
-    /// Bytes read from disk for fetches.
-    pub cold_read_bytes: u64,
-    /// Bytes served from the tail in memory.
-    pub tail_read_bytes: u64,
-    /// Segments made.
-    pub rolls: u64,
-    /// Segments removed by retention.
-    pub retired_segments: u64,
-    /// Batches dropped by recovery.
-    pub dropped_batches: u64,
-    /// Quarantined ranges known.
-    pub quarantined: u64,
-    /// Logs poisoned.
-    pub poisoned: u64,
-    /// Bytes of tail held in memory.
-    pub tail_bytes: u64,
-}
+/// How often retention is looked at.
+const RETENTION_INTERVAL_NS: u64 = 5_000_000_000;
 
 /// All logs of one shard. Every method that may ask for I/O takes `io`; events gather inside and are
 /// taken with [`Logs::next_event`].
 pub struct Logs {
-    _config: LogsConfig,
+    shared: Shared,
+    logs: Vec<Log>,
+    names: BTreeMap<LogKey, u32>,
+    /// Slots to plan for; and the list of the turn before, to be filled again.
+    dirty: Vec<u32>,
+    spare: Vec<u32>,
+    keeper: Keeper,
+    starting: Starting,
+    stopping: Option<Stopping>,
+    next_ticket: u64,
+    retention_at_ns: u64,
+    /// Checkpoint files of all shards are to be removed: every shard has its own.
+    peers_recovered: bool,
 }
 
 impl Logs {
@@ -332,29 +58,85 @@ impl Logs {
         blocks: &mut Blocks,
         io: &mut IoOut,
     ) -> Logs {
-        let _ = (facts, mine, now, blocks, io);
-        Logs { _config: config }
+        let read = |(shard, _, body): &(u32, u64, Vec<u8>)| Some((*shard, checkpoint::decode(body)?));
+        let files: Vec<(u32, Checkpoint)> = facts.checkpoints.iter().filter_map(read).collect();
+        let generations = facts.checkpoints.iter().map(|(_, generation, _)| *generation);
+        let keeper = Keeper::new(generations);
+        let mut logs = Vec::with_capacity(mine.len());
+        let mut names = BTreeMap::new();
+        for (key, settings) in mine {
+            let slot = u32::try_from(logs.len()).unwrap_or(u32::MAX);
+            let entries = checkpoint::entries_of(key, &files);
+            let recovery = Box::new(Recovery::new(key, slot, entries, &settings));
+            logs.push(Log::new(key, slot, settings, Phase::Recovering(recovery)));
+            names.insert(key, slot);
+        }
+        let slots = (0..u32::try_from(logs.len()).unwrap_or(u32::MAX)).collect();
+        let shared = Shared {
+            config,
+            facts,
+            ops: Ops::default(),
+            events: VecDeque::new(),
+            counts: LogCounts::default(),
+            tail: crate::tail::TailOrder::default(),
+            checkpoint_urgent: false,
+            checkpoint_dirty: false,
+            retry: Vec::new(),
+            open_files: 0,
+            started: false,
+            stopping: false,
+        };
+        let mut all = Logs {
+            shared,
+            logs,
+            names,
+            dirty: Vec::new(),
+            spare: Vec::new(),
+            keeper,
+            starting: Starting::new(slots),
+            stopping: None,
+            next_ticket: 1,
+            retention_at_ns: now.mono_ns + RETENTION_INTERVAL_NS,
+            peers_recovered: false,
+        };
+        all.plan(now, blocks, io);
+        all
     }
 
     /// Every shard has reached `Started`: removes older checkpoint files of all shards. Appends are
     /// possible from `Started` on, high watermarks may be told from here on.
     pub fn peers_recovered(&mut self, io: &mut IoOut) {
         let _ = io;
+        self.peers_recovered = true;
     }
 
     /// Makes a new, empty log; `Created` follows.
     pub fn create(&mut self, key: LogKey, settings: LogSettings, now: Now, io: &mut IoOut) {
-        let _ = (key, settings, now, io);
+        let _ = (now, io);
+        if self.names.contains_key(&key) {
+            return;
+        }
+        let slot = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
+        let mut log = Log::new(key, slot, settings, Phase::Creating(Creating::Segment));
+        log.begin(self.shared.facts.start_counter + 1);
+        self.logs.push(log);
+        self.names.insert(key, slot);
+        self.touch(slot);
     }
 
     /// New settings from the topic.
     pub fn configure(&mut self, key: LogKey, settings: LogSettings) {
-        let _ = (key, settings);
+        if let Some(log) = self.log_mut(key) {
+            log.settings = settings;
+        }
     }
 
     /// Removes a log and its files; waiting reads end with `Gone`, `Removed` follows.
     pub fn remove(&mut self, key: LogKey, io: &mut IoOut) {
-        let _ = (key, io);
+        let _ = io;
+        let Some(slot) = self.names.remove(&key) else { return };
+        self.logs[slot as usize].begin_removal();
+        self.touch(slot);
     }
 
     /// Copies a batch once into the open group, hashing in the same pass, and stamps its line.
@@ -369,21 +151,107 @@ impl Logs {
         now: Now,
         blocks: &mut Blocks,
     ) -> Result<Appended, AppendError> {
-        let _ = (key, batch, facts, now, blocks);
-        Err(AppendError::Unknown)
+        let Some(slot) = self.names.get(&key).copied() else { return Err(AppendError::Unknown) };
+        let log = &mut self.logs[slot as usize];
+        let result = log.append(batch, facts, now, blocks, &mut self.shared);
+        // Also after a refusal: a wider bound or a roll may be due.
+        self.touch(slot);
+        result
     }
 
     /// End of a turn: submits open groups (one in flight per log), rolls, extends, checkpoints,
     /// applies retention, evicts tail. Returns when it wants to be called again at the latest.
     pub fn plan(&mut self, now: Now, blocks: &mut Blocks, io: &mut IoOut) -> Option<u64> {
-        let _ = (now, blocks, io);
-        None
+        self.wake_retries(now);
+        let mut turn = Turn { now, blocks, io, shared: &mut self.shared };
+        if !self.starting.is_done() {
+            for slot in self.starting.next_slots(&turn) {
+                touch(&mut self.logs, &mut self.dirty, slot);
+            }
+        }
+        let mut slots = std::mem::replace(&mut self.dirty, std::mem::take(&mut self.spare));
+        for slot in slots.drain(..) {
+            let log = &mut self.logs[slot as usize];
+            log.dirty = false;
+            if let Phase::Recovering(_) = log.phase {
+                self.starting.recover(log, &mut turn);
+            } else {
+                self.next_ticket += 1;
+                log.plan(self.next_ticket, &mut turn);
+            }
+        }
+        self.spare = slots;
+        if !self.starting.is_done() {
+            self.starting.plan(&mut self.logs, &mut self.keeper, &mut turn);
+        } else if let Some(stopping) = &mut self.stopping {
+            let look = stopping.plan(&self.logs, &mut self.keeper, &mut turn);
+            evict(&mut self.logs, &mut turn);
+            return self.wake_at(now, look);
+        } else {
+            self.keeper.plan(&self.logs, &mut turn);
+        }
+        evict(&mut self.logs, &mut turn);
+        let due = self.keeper.due_ns(&turn).filter(|_| self.starting.is_done());
+        if std::mem::take(&mut self.peers_recovered) {
+            remove_old_checkpoints(&mut turn);
+        }
+        if now.mono_ns >= self.retention_at_ns && self.starting.is_done() {
+            self.retention_at_ns = now.mono_ns + RETENTION_INTERVAL_NS;
+            for log in &mut self.logs {
+                if log.apply_retention(&mut turn) {
+                    turn.retry(log.slot, 0);
+                }
+            }
+        }
+        let keeps = |log: &Log| log.settings.retention_bytes.is_some() || log.settings.retention_ns.is_some();
+        let retention = self.logs.iter().any(keeps).then_some(self.retention_at_ns);
+        let wake = [due, retention].into_iter().flatten().min();
+        self.wake_at(now, wake)
     }
 
     /// An answer of the disk. False: the id is not ours.
     pub fn on_io(&mut self, now: Now, done: IoDone, blocks: &mut Blocks, io: &mut IoOut) -> bool {
-        let _ = (now, done, blocks, io);
-        false
+        let Some(op) = self.shared.ops.take(done.id) else { return false };
+        let mut turn = Turn { now, blocks, io, shared: &mut self.shared };
+        match op {
+            Op::Prune => {}
+            Op::Checkpoint => {
+                if self.keeper.on_written(done.result, &mut self.logs, &mut turn) {
+                    self.starting.checkpointed();
+                    if let Some(stopping) = &mut self.stopping {
+                        stopping.checkpointed(&self.keeper, &mut turn);
+                    }
+                }
+                for slot in 0..self.logs.len() {
+                    if self.logs[slot].waits_for_checkpoint() {
+                        touch(&mut self.logs, &mut self.dirty, u32::try_from(slot).unwrap_or(0));
+                    }
+                }
+            }
+            Op::Log(slot, op) => {
+                self.on_log_io(slot, op, done.result, now, blocks, io);
+                self.touch(slot);
+            }
+        }
+        true
+    }
+
+    fn on_log_io(
+        &mut self,
+        slot: u32,
+        op: LogOp,
+        result: Result<IoOk, Errno>,
+        now: Now,
+        blocks: &mut Blocks,
+        io: &mut IoOut,
+    ) {
+        let mut turn = Turn { now, blocks, io, shared: &mut self.shared };
+        let log = &mut self.logs[slot as usize];
+        let Some(reason) = log.on_io(op, result, &mut turn) else { return };
+        // The device's cache is unknown for everything unflushed at this moment (P12).
+        for other in self.logs.iter_mut().filter(|other| other.in_flight.is_some()) {
+            other.poison(reason.clone(), &mut turn);
+        }
     }
 
     /// Reads whole frames from the one that holds `from` (F1), below `upto`: at least one, more while
@@ -399,13 +267,25 @@ impl Logs {
         io: &mut IoOut,
         into: &mut FrameList,
     ) -> ReadStart {
-        let _ = (key, from, upto, bytes_max, blocks, io, into);
-        ReadStart::Empty
+        let Some(slot) = self.names.get(&key).copied() else { return ReadStart::OutOfRange };
+        self.next_ticket += 1;
+        let mut turn = Turn { now: Now::default(), blocks, io, shared: &mut self.shared };
+        let log = &mut self.logs[slot as usize];
+        let start = log.read((from, upto, bytes_max), self.next_ticket, &mut turn, into);
+        if matches!(start, ReadStart::Waiting(_)) {
+            self.touch(slot);
+        }
+        start
     }
 
     /// Gives a waiting read up: its blocks come back when the disk is done.
     pub fn forget_read(&mut self, ticket: ReadTicket) {
-        let _ = ticket;
+        for slot in 0..self.logs.len() {
+            if self.logs[slot].forget_read(ticket.0) {
+                self.touch(u32::try_from(slot).unwrap_or(0));
+                return;
+            }
+        }
     }
 
     /// First batch with maxTimestamp ≥ `at_ms`, below `upto`.
@@ -417,69 +297,148 @@ impl Logs {
         blocks: &mut Blocks,
         io: &mut IoOut,
     ) -> TimeFound {
-        let _ = (key, at_ms, upto, blocks, io);
-        TimeFound::None
+        let Some(slot) = self.names.get(&key).copied() else { return TimeFound::None };
+        self.next_ticket += 1;
+        let mut turn = Turn { now: Now::default(), blocks, io, shared: &mut self.shared };
+        let found = self.logs[slot as usize].find_time(at_ms, upto, self.next_ticket, &mut turn);
+        self.touch(slot);
+        found
     }
 
     /// Greatest timestamp below the flushed offset and the base offset of its batch (ListOffsets −3).
     #[must_use]
     pub fn max_timestamp(&self, key: LogKey) -> Option<(i64, u64)> {
-        let _ = key;
-        None
+        let log = self.log(key)?;
+        let times = log.segments.iter().map(|segment| segment.max_timestamp);
+        times.filter(|time| time.0 >= 0).reduce(|best, time| if time.0 > best.0 { time } else { best })
     }
 
     /// Truncates logically to `offset` (Z4): a new log_epoch, two checkpoint generations, then
     /// `Flushed`-like event `Recovered` with the new end. Not called by one node alone.
     pub fn truncate(&mut self, key: LogKey, offset: u64, now: Now, io: &mut IoOut) {
-        let _ = (key, offset, now, io);
+        let _ = (now, io);
+        if let Some(slot) = self.names.get(&key).copied() {
+            self.logs[slot as usize].truncation.get_or_insert(Truncation::Wanted(offset));
+            self.touch(slot);
+        }
     }
 
     /// Stores derived state up to the flushed offset (P7).
     pub fn put_snapshot(&mut self, key: LogKey, body: Vec<u8>, io: &mut IoOut) {
-        let _ = (key, body, io);
+        let _ = io;
+        if let Some(slot) = self.names.get(&key).copied() {
+            self.logs[slot as usize].snapshot.body = Some(body);
+            self.touch(slot);
+        }
     }
 
     /// Clean stop: flush, snapshot, checkpoint with clean flags; then `Stopped`.
     pub fn stop(&mut self, io: &mut IoOut) {
         let _ = io;
+        self.shared.stopping = true;
+        self.stopping.get_or_insert_with(Stopping::new);
     }
 
     /// Next thing that happened.
     pub fn next_event(&mut self) -> Option<LogEvent> {
-        None
+        self.shared.events.pop_front()
     }
 
     /// First offset kept.
     #[must_use]
     pub fn start_offset(&self, key: LogKey) -> u64 {
-        let _ = key;
-        0
+        self.log(key).map_or(0, |log| log.log_start)
     }
 
     /// Log end offset: the next to be given.
     #[must_use]
     pub fn end_offset(&self, key: LogKey) -> u64 {
-        let _ = key;
-        0
+        self.log(key).map_or(0, |log| log.head.offset)
     }
 
     /// Everything below is on this disk.
     #[must_use]
     pub fn flushed_offset(&self, key: LogKey) -> u64 {
-        let _ = key;
-        0
+        self.log(key).map_or(0, |log| log.flushed.offset)
     }
 
     /// Segments, oldest first.
     #[must_use]
     pub fn segments(&self, key: LogKey) -> Vec<SegmentFacts> {
-        let _ = key;
-        Vec::new()
+        self.log(key).map_or_else(Vec::new, |log| log.segments.iter().map(|one| one.facts()).collect())
     }
 
     /// Counts since start.
     #[must_use]
     pub fn counts(&self) -> LogCounts {
-        LogCounts::default()
+        let tail = self.logs.iter().map(|log| log.tail.blocks.len() as u64).sum::<u64>();
+        LogCounts { tail_bytes: tail * crate::blocks::BLOCK_BYTES as u64, ..self.shared.counts }
+    }
+
+    fn log(&self, key: LogKey) -> Option<&Log> {
+        self.names.get(&key).map(|slot| &self.logs[*slot as usize])
+    }
+
+    fn log_mut(&mut self, key: LogKey) -> Option<&mut Log> {
+        self.names.get(&key).map(|slot| &mut self.logs[*slot as usize])
+    }
+
+    fn touch(&mut self, slot: u32) {
+        touch(&mut self.logs, &mut self.dirty, slot);
+    }
+
+    fn wake_retries(&mut self, now: Now) {
+        let mut at = 0;
+        while at < self.shared.retry.len() {
+            if self.shared.retry[at].1 <= now.mono_ns {
+                let (slot, _) = self.shared.retry.swap_remove(at);
+                if (slot as usize) < self.logs.len() {
+                    self.touch(slot);
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn wake_at(&self, now: Now, wish: Option<u64>) -> Option<u64> {
+        let retries = self.shared.retry.iter().map(|(_, at)| *at).min();
+        let dirty = (!self.dirty.is_empty()).then_some(now.mono_ns);
+        [wish, retries, dirty].into_iter().flatten().min()
+    }
+}
+
+fn touch(logs: &mut [Log], dirty: &mut Vec<u32>, slot: u32) {
+    let log = &mut logs[slot as usize];
+    if !std::mem::replace(&mut log.dirty, true) {
+        dirty.push(slot);
+    }
+}
+
+/// Gives tail blocks up, oldest first over all logs, until the reserve is free. Blocks of a group stay.
+fn evict(logs: &mut [Log], turn: &mut Turn<'_>) {
+    let mut left = turn.shared.tail.queue.len();
+    while left > 0 && turn.blocks.free_count() < turn.shared.config.reserve_blocks {
+        left -= 1;
+        let Some((slot, serial)) = turn.shared.tail.queue.pop_front() else { return };
+        let log = &mut logs[slot as usize];
+        let Some(front) = log.tail.blocks.front() else { continue };
+        if front.serial > serial {
+            continue;
+        }
+        if front.serial < serial || !log.may_evict_front() {
+            turn.shared.tail.queue.push_back((slot, serial));
+            continue;
+        }
+        log.tail.evict(turn.blocks);
+    }
+}
+
+/// Step 9's end: files of earlier lives go, each shard removes its share.
+fn remove_old_checkpoints(turn: &mut Turn<'_>) {
+    let facts = Arc::clone(&turn.shared.facts);
+    let (mine, shards) = (turn.shared.config.shard as usize, turn.shared.config.shard_count.max(1));
+    for (shard, generation, _) in facts.checkpoints.iter().skip(mine).step_by(shards as usize) {
+        prune(*shard, *generation, turn);
     }
 }

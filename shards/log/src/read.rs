@@ -6,6 +6,44 @@
 use crate::blocks::{Blocks, Slice};
 use std::ops::Range;
 
+/// Names a read that waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadTicket(pub u64);
+
+/// How a read ended or goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ReadStart {
+    /// The frames are in the list given.
+    Done,
+    /// Answered later by [`LogEvent::ReadDone`].
+    Waiting(ReadTicket),
+    /// Nothing to read yet: the offset is the end.
+    Empty,
+    /// Below log start or beyond the end.
+    OutOfRange,
+    /// The range is quarantined up to `until`.
+    Quarantined {
+        /// First offset after it.
+        until: u64,
+    },
+    /// No blocks for a cold read now: ask again later (transient).
+    Busy,
+}
+
+/// Where a time look-up leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeFound {
+    /// The first batch whose maxTimestamp is not below the time; the record is inside it.
+    Batch {
+        /// Its base offset.
+        base_offset: u64,
+    },
+    /// Answered later by [`LogEvent::TimeDone`] (the index is on disk).
+    Waiting(ReadTicket),
+    /// No such batch.
+    None,
+}
+
 /// A whole frame somewhere in a shard's blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {

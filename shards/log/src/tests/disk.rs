@@ -1,0 +1,311 @@
+//! A disk in memory for tests: carries requests out, loses what was not flushed, tears what was in flight.
+//! Owner: the tests of this crate.
+//! Invariant: names are durable only after `SyncDir`; bytes only after a durable write, an extend or a flush.
+//! Not here: the simulator's disk with its full set of faults (`shards/sim`).
+
+use crate::blocks::Blocks;
+use crate::io::{Dir, EIO, ENOENT, ENOSPC, Errno, FileId, IoDone, IoOk, IoOut, IoRequest, SegmentName, SmallFile};
+use ringway_wire::ids::LogKey;
+use std::collections::BTreeMap;
+
+/// A small generator: streams must not change between versions of a crate.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    pub(crate) fn percent(&mut self, p: u64) -> bool {
+        self.below(100) < p
+    }
+}
+
+#[derive(Clone, Default)]
+struct Inode {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+enum Job {
+    /// Bytes as they were at submission.
+    Write { inode: usize, at: usize, bytes: Vec<u8>, durable: bool },
+    Other(IoRequest),
+}
+
+#[derive(Default)]
+pub(crate) struct Disk {
+    inodes: Vec<Inode>,
+    files: BTreeMap<FileId, usize>,
+    names: BTreeMap<SegmentName, usize>,
+    durable_names: BTreeMap<SegmentName, usize>,
+    small: BTreeMap<SmallFile, Vec<u8>>,
+    pub(crate) set_aside: Vec<SegmentName>,
+    queue: Vec<(crate::io::IoId, Job)>,
+    next_file: u32,
+    /// Bytes still to be allocated; none: no limit.
+    pub(crate) space: Option<u64>,
+    /// Fails the next write in this way.
+    pub(crate) fail_write: Option<Result<IoOk, Errno>>,
+    /// (file offset range) of a segment that cannot be read.
+    pub(crate) unreadable: Option<(SegmentName, u64, u64)>,
+    pub(crate) reads: u64,
+}
+
+impl Disk {
+    /// Takes over what was asked.
+    pub(crate) fn submit(&mut self, io: &mut IoOut, blocks: &Blocks) {
+        for request in io.requests.drain(..) {
+            let id = request.id();
+            let job = match request {
+                IoRequest::Write { file, at, data, durable, .. } => {
+                    let slices = &io.slices[data.start as usize..data.end as usize];
+                    let mut bytes = Vec::new();
+                    for slice in slices {
+                        assert!(slice.start % 4096 == 0 && slice.len() % 4096 == 0, "C1: {slice:?}");
+                        bytes.extend_from_slice(blocks.bytes(*slice));
+                    }
+                    assert!(at % 4096 == 0 && !bytes.is_empty(), "C1");
+                    let inode = self.files[&file];
+                    let at = usize::try_from(at).expect("small");
+                    assert!(at + bytes.len() <= self.inodes[inode].durable.len(), "write beyond durable space");
+                    Job::Write { inode, at, bytes, durable }
+                }
+                other => Job::Other(other),
+            };
+            self.queue.push((id, job));
+        }
+        io.clear();
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Carries one waiting request out, chosen by the dice.
+    pub(crate) fn complete(&mut self, dice: &mut Dice, blocks: &mut Blocks) -> Option<IoDone> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let at = usize::try_from(dice.below(self.queue.len() as u64)).expect("small");
+        let (id, job) = self.queue.remove(at);
+        let result = match job {
+            Job::Write { inode, at, bytes, durable } => self.write(inode, at, &bytes, durable),
+            Job::Other(request) => self.run(request, blocks),
+        };
+        Some(IoDone { id, result })
+    }
+
+    fn write(&mut self, inode: usize, at: usize, bytes: &[u8], durable: bool) -> Result<IoOk, Errno> {
+        if let Some(result) = self.fail_write.take() {
+            return result;
+        }
+        let file = &mut self.inodes[inode];
+        file.current[at..at + bytes.len()].copy_from_slice(bytes);
+        if durable {
+            file.durable[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        Ok(IoOk::Bytes(u32::try_from(bytes.len()).expect("small")))
+    }
+
+    fn allocate(&mut self, bytes: u64) -> Result<(), Errno> {
+        match &mut self.space {
+            Some(left) if *left < bytes => Err(ENOSPC),
+            Some(left) => {
+                *left -= bytes;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn give(&mut self, inode: usize) -> IoOk {
+        self.next_file += 1;
+        let file = FileId(self.next_file);
+        self.files.insert(file, inode);
+        IoOk::File { file, bytes: self.inodes[inode].current.len() as u64 }
+    }
+
+    fn run(&mut self, request: IoRequest, blocks: &mut Blocks) -> Result<IoOk, Errno> {
+        let size = |bytes: u64| usize::try_from(bytes).expect("small");
+        match request {
+            IoRequest::Write { .. } => unreachable!("taken apart at submission"),
+            IoRequest::Read { file, at, into, .. } => {
+                self.reads += 1;
+                let inode = self.files[&file];
+                if let Some((name, from, to)) = self.unreadable
+                    && self.names.get(&name) == Some(&inode)
+                    && at < to
+                    && from < at + into.len() as u64
+                {
+                    return Err(EIO);
+                }
+                let bytes = &self.inodes[inode].current;
+                let end = (size(at) + into.len()).min(bytes.len());
+                let got = &bytes[size(at).min(end)..end];
+                blocks.target_mut(into)[..got.len()].copy_from_slice(got);
+                Ok(IoOk::Bytes(u32::try_from(got.len()).expect("small")))
+            }
+            IoRequest::Flush { file, .. } => {
+                let inode = self.files[&file];
+                self.inodes[inode].durable = self.inodes[inode].current.clone();
+                Ok(IoOk::Done)
+            }
+            IoRequest::Prepare { bytes, .. } => {
+                self.allocate(bytes)?;
+                let zeros = vec![0; size(bytes)];
+                self.inodes.push(Inode { current: zeros.clone(), durable: zeros });
+                Ok(self.give(self.inodes.len() - 1))
+            }
+            IoRequest::Adopt { file, name, .. } => {
+                assert!(!self.names.contains_key(&name), "{name:?} exists");
+                self.names.insert(name, self.files[&file]);
+                Ok(IoOk::Done)
+            }
+            IoRequest::Extend { file, from, to, .. } => {
+                self.allocate(to - from)?;
+                let inode = self.files[&file];
+                assert_eq!(self.inodes[inode].current.len(), size(from), "extend from the old size");
+                self.inodes[inode].current.resize(size(to), 0);
+                self.inodes[inode].durable.resize(size(to), 0);
+                Ok(IoOk::Done)
+            }
+            IoRequest::Trim { file, bytes, .. } => {
+                let inode = self.files[&file];
+                assert!(self.inodes[inode].durable[size(bytes)..].iter().all(|b| *b == 0), "trim cuts data");
+                self.inodes[inode].current.truncate(size(bytes));
+                self.inodes[inode].durable.truncate(size(bytes));
+                Ok(IoOk::Done)
+            }
+            IoRequest::Open { name, .. } => {
+                let inode = *self.names.get(&name).ok_or(ENOENT)?;
+                Ok(self.give(inode))
+            }
+            IoRequest::Close { file, .. } => self.files.remove(&file).map(|_| IoOk::Done).ok_or(ENOENT),
+            IoRequest::Unlink { name, .. } => self.names.remove(&name).map(|_| IoOk::Done).ok_or(ENOENT),
+            IoRequest::SetAside { name, .. } => {
+                self.set_aside.push(name);
+                self.names.remove(&name).map(|_| IoOk::Done).ok_or(ENOENT)
+            }
+            IoRequest::RemoveLog { log, .. } => {
+                self.names.retain(|name, _| name.log != log);
+                Ok(IoOk::Done)
+            }
+            IoRequest::SyncDir { dir, .. } => {
+                if let Dir::Log(key) = dir {
+                    self.durable_names.retain(|name, _| name.log != key);
+                    let names = self.names.iter().filter(|(name, _)| name.log == key);
+                    self.durable_names.extend(names.map(|(name, inode)| (*name, *inode)));
+                }
+                Ok(IoOk::Done)
+            }
+            IoRequest::List { dir, .. } => Ok(IoOk::Names(self.list(dir))),
+            IoRequest::ReadSmall { file, .. } => Ok(IoOk::Small(self.small.get(&file).cloned())),
+            IoRequest::WriteSmall { file, body, .. } => {
+                self.small.insert(file, body);
+                Ok(IoOk::Done)
+            }
+            IoRequest::RemoveSmall { file, .. } => {
+                self.small.remove(&file);
+                Ok(IoOk::Done)
+            }
+        }
+    }
+
+    fn list(&self, dir: Dir) -> Vec<String> {
+        let logs = self.names.keys().map(|name| name.log);
+        let mut names: Vec<String> = match dir {
+            Dir::Root => Vec::new(),
+            Dir::Checkpoints => {
+                let name = |file: &SmallFile| match file {
+                    SmallFile::Checkpoint { shard, generation } => Some(format!("shard-{shard}.{generation}")),
+                    _ => None,
+                };
+                self.small.keys().filter_map(name).collect()
+            }
+            Dir::Topics => logs.map(|log| log.topic_id.to_string()).collect(),
+            Dir::Partitions(topic) => {
+                logs.filter(|log| log.topic_id == topic).map(|log| log.partition.to_string()).collect()
+            }
+            Dir::Log(key) => {
+                let own = self.names.keys().filter(|name| name.log == key);
+                own.map(|name| format!("{:020}.seg", name.base_offset)).collect()
+            }
+        };
+        names.dedup();
+        names
+    }
+
+    /// Power is cut: writes in flight survive in part, names and bytes not made durable are gone.
+    pub(crate) fn cut(&mut self, dice: &mut Dice) {
+        for (_, job) in std::mem::take(&mut self.queue) {
+            match job {
+                Job::Write { inode, at, bytes, .. } => {
+                    let mode = dice.below(4);
+                    let keep_below = dice.below(bytes.len() as u64 / 512 + 1);
+                    for (n, sector) in bytes.chunks(512).enumerate() {
+                        let keep = match mode {
+                            0 => false,
+                            1 => true,
+                            2 => dice.percent(50),
+                            _ => (n as u64) < keep_below,
+                        };
+                        if keep {
+                            let at = at + n * 512;
+                            self.inodes[inode].durable[at..at + sector.len()].copy_from_slice(sector);
+                        }
+                    }
+                }
+                Job::Other(IoRequest::WriteSmall { file, body, .. }) if dice.percent(50) => {
+                    self.small.insert(file, body);
+                }
+                Job::Other(_) => {}
+            }
+        }
+        for inode in &mut self.inodes {
+            inode.current = inode.durable.clone();
+        }
+        if dice.percent(50) {
+            self.names = self.durable_names.clone();
+        } else {
+            self.durable_names = self.names.clone();
+        }
+        self.files.clear();
+    }
+
+    /// Whether nothing is in flight and nothing volatile: what stop leaves.
+    pub(crate) fn flip(&mut self, name: SegmentName, at: u64, bit: u8) {
+        let inode = self.names[&name];
+        let at = usize::try_from(at).expect("small");
+        self.inodes[inode].current[at] ^= 1 << bit;
+        self.inodes[inode].durable[at] ^= 1 << bit;
+    }
+
+    pub(crate) fn bytes_of(&self, name: SegmentName) -> &[u8] {
+        &self.inodes[self.names[&name]].current
+    }
+
+    pub(crate) fn segments(&self, key: LogKey) -> Vec<u64> {
+        self.names.keys().filter(|name| name.log == key).map(|name| name.base_offset).collect()
+    }
+
+    pub(crate) fn small(&self, file: SmallFile) -> Option<&Vec<u8>> {
+        self.small.get(&file)
+    }
+
+    pub(crate) fn put_small(&mut self, file: SmallFile, body: Vec<u8>) {
+        self.small.insert(file, body);
+    }
+
+    pub(crate) fn forget_checkpoints(&mut self) {
+        self.small.retain(|file, _| !matches!(file, SmallFile::Checkpoint { .. }));
+    }
+}

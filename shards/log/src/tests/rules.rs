@@ -1,0 +1,522 @@
+//! Single rules of the log, each in a test named after it.
+//! Owner: the tests of this crate.
+//! Invariant: a test fails when its rule is broken.
+//! Not here: the world they run in (`life.rs`).
+
+use super::life::{KEY, World, batch, settings};
+use crate::io::{EIO, IoOk, SegmentName};
+use crate::logs::{AppendError, AppendFacts, Batch, ReadStart};
+
+fn first() -> SegmentName {
+    SegmentName { log: KEY, base_offset: 0 }
+}
+
+/// A batch as it is served: base offset and leader epoch patched in.
+fn served(mut bytes: Vec<u8>, base: u64) -> Vec<u8> {
+    bytes[..8].copy_from_slice(&base.to_be_bytes());
+    bytes[12..16].copy_from_slice(&1i32.to_be_bytes());
+    bytes
+}
+
+fn strip(frames: Vec<(u64, Vec<u8>)>) -> Vec<Vec<u8>> {
+    frames.into_iter().map(|(_, bytes)| bytes).collect()
+}
+
+#[test]
+fn what_was_appended_is_read_back_from_memory_and_after_a_clean_restart_from_disk() {
+    let mut world = World::with_log(1, settings());
+    let mut sent = Vec::new();
+    for n in 0..200u64 {
+        let bytes = batch(2, &vec![u8::try_from(n % 251).expect("small"); 100 + 37 * usize::try_from(n).expect("small")], 5);
+        let appended = world.append_wait(&bytes);
+        assert_eq!((appended.base_offset, appended.last_offset), (n * 2, n * 2 + 1));
+        sent.push(served(bytes, n * 2));
+    }
+    world.flush();
+    assert_eq!(strip(world.read_all(1 << 20).0), sent);
+    world.restart_clean();
+    assert_eq!(world.recovered[&KEY].1, 400);
+    assert!(world.notices.is_empty(), "{:?}", world.notices);
+    for bytes_max in [1, 5000, 1 << 20] {
+        assert_eq!(strip(world.read_all(bytes_max).0), sent);
+    }
+    world.settle();
+    assert_eq!(world.blocks.holds(), 0, "nothing is held when nothing is in the tail");
+}
+
+#[test]
+fn a_wrong_crc_is_refused_and_leaves_no_trace() {
+    let mut world = World::with_log(2, settings());
+    let good = batch(1, &[1; 500], 5);
+    let mut bad = good.clone();
+    bad[100] ^= 1;
+    assert!(matches!(world.append(&bad), Err(AppendError::Crc { .. })));
+    world.append_wait(&good);
+    assert!(matches!(world.append(&bad), Err(AppendError::Crc { .. })));
+    world.append_wait(&good);
+    world.flush();
+    world.cut_and_start();
+    assert_eq!(strip(world.read_all(1 << 20).0), [served(good.clone(), 0), served(good, 1)]);
+}
+
+#[test]
+fn log_append_time_is_stamped_and_the_crc_recombined() {
+    let mut world = World::with_log(3, settings());
+    let bytes = batch(1, &[3; 300], 5);
+    let facts = AppendFacts { leader_epoch: 1, encoding: 3, log_append_time_ms: Some(77_000) };
+    let now = world.now;
+    let logs = world.logs.as_mut().expect("started");
+    logs.append(KEY, Batch::Bytes(&bytes), facts, now, &mut world.blocks).expect("appended");
+    world.flush();
+    let read = world.read_all(1 << 20).0;
+    let got = &read[0].1;
+    assert_eq!(crc_fast::crc32_iscsi(&got[21..]).to_be_bytes(), got[17..21]);
+    assert_eq!(got[35..43], 77_000i64.to_be_bytes());
+    assert_eq!(got[22] & 8, 8);
+    assert_eq!(world.logs().max_timestamp(KEY), Some((77_000, 0)));
+}
+
+#[test]
+fn a_header_never_crosses_a_64_kib_boundary() {
+    for over in [1usize, 64, 127, 128, 129] {
+        let mut world = World::with_log(4, settings());
+        let mut sent = Vec::new();
+        // The first frame ends `over` bytes before the boundary.
+        for len in [65536 - over - 128, 200, 70_000, 300] {
+            let bytes = batch(1, &vec![7; len], 5);
+            world.append_wait(&bytes);
+            sent.push(served(bytes, sent.len() as u64));
+        }
+        world.flush();
+        let second = if over < 128 { 65536 } else { 65536 - over };
+        assert_eq!(&world.disk.bytes_of(first())[second..second + 3], b"V2\x02", "{over}");
+        assert_eq!(strip(world.read_all(1 << 20).0), sent, "{over} from memory");
+        world.cut_and_start();
+        assert_eq!(strip(world.read_all(1 << 20).0), sent, "{over} from disk");
+    }
+}
+
+#[test]
+fn a_read_finds_the_batch_that_holds_an_offset() {
+    let mut world = World::with_log(5, settings());
+    for n in 0..50u64 {
+        world.append_wait(&batch(10, &vec![1; 400 + usize::try_from(n).expect("small")], 5));
+    }
+    world.flush();
+    for memory in [true, false] {
+        for offset in [0, 9, 10, 255, 499] {
+            let frames = world.read(offset, 1).expect("readable");
+            assert_eq!((frames.len(), frames[0].0), (1, offset / 10 * 10), "memory {memory}");
+        }
+        assert_eq!(world.read(500, 1), Err(ReadStart::Empty));
+        assert_eq!(world.read(501, 1), Err(ReadStart::OutOfRange));
+        world.cut_and_start();
+    }
+}
+
+#[test]
+fn the_time_index_finds_the_first_batch_not_earlier() {
+    let mut world = World::with_log(6, settings());
+    for n in 0..300i64 {
+        world.append_wait(&batch(1, &[1; 3000], 1000 + n * 10));
+    }
+    world.flush();
+    for restart in [false, true] {
+        if restart {
+            world.cut_and_start();
+        }
+        assert_eq!(world.logs().max_timestamp(KEY), Some((1000 + 2990, 299)));
+        for (time, found) in [(0, Some(0)), (1000, Some(0)), (1001, Some(1)), (2500, Some(150)), (3990, Some(299)), (3991, None)] {
+            let logs = world.logs.as_mut().expect("started");
+            let answer = logs.find_time(KEY, time, 300, &mut world.blocks, &mut world.io);
+            let got = match answer {
+                crate::logs::TimeFound::Batch { base_offset } => Some(base_offset),
+                crate::logs::TimeFound::None => None,
+                crate::logs::TimeFound::Waiting(ticket) => {
+                    world.settle();
+                    world.times.remove(&ticket.0).expect("answered")
+                }
+            };
+            assert_eq!(got, found, "time {time}");
+        }
+    }
+}
+
+#[test]
+fn segments_roll_and_reads_cross_them() {
+    let mut world = World::with_log(7, settings());
+    let mut sent = Vec::new();
+    for n in 0..400u64 {
+        let bytes = batch(1, &vec![u8::try_from(n % 256).expect("small"); 9000], 5);
+        world.append_wait(&bytes);
+        sent.push(served(bytes, n));
+    }
+    world.flush();
+    world.settle();
+    assert!(world.disk.segments(KEY).len() >= 4, "{:?}", world.disk.segments(KEY));
+    assert_eq!(strip(world.read_all(300_000).0), sent);
+    let facts = world.logs().segments(KEY);
+    assert!(facts[0].sealed && facts[0].file_bytes < (1 << 20) + 4096, "trimmed at seal: {:?}", facts[0]);
+    assert_eq!(facts.iter().map(|one| one.frame_bytes).sum::<u64>(), 400 * 9128);
+    world.cut_and_start();
+    assert_eq!(strip(world.read_all(300_000).0), sent);
+    assert_eq!(world.logs().segments(KEY).iter().map(|one| one.frame_bytes).sum::<u64>(), 400 * 9128);
+    world.restart_clean();
+    assert_eq!(strip(world.read_all(300_000).0), sent);
+    let again = world.logs().segments(KEY);
+    assert_eq!(again.iter().map(|one| one.frame_bytes).sum::<u64>(), 400 * 9128);
+}
+
+#[test]
+fn retention_by_size_moves_the_start_durably_and_removes_segments() {
+    let mut keep = settings();
+    keep.retention_bytes = Some(1 << 20);
+    let mut world = World::with_log(8, keep);
+    for _ in 0..600u64 {
+        world.append_wait(&batch(1, &[9; 9000], 5));
+    }
+    world.flush();
+    for _ in 0..200 {
+        world.now.mono_ns += 100_000_000;
+        world.turn(100);
+    }
+    let start = world.logs().start_offset(KEY);
+    assert!(start > 300, "start {start}");
+    assert_eq!(world.moved.last(), Some(&start));
+    assert_eq!(world.disk.segments(KEY)[0], start);
+    assert_eq!(world.read(start - 1, 1), Err(ReadStart::OutOfRange));
+    world.cut_and_start();
+    assert_eq!(world.logs().start_offset(KEY), start);
+    assert_eq!(world.read_all(1 << 20).0.len() as u64, 600 - start);
+}
+
+#[test]
+fn retention_by_age_empties_even_the_active_segment() {
+    let mut keep = settings();
+    keep.retention_ns = Some(1_000_000_000);
+    let mut world = World::with_log(9, keep);
+    let time = world.now.wall_ms();
+    for _ in 0..100 {
+        world.append_wait(&batch(1, &[9; 9000], time));
+    }
+    world.flush();
+    for _ in 0..300 {
+        world.now.mono_ns += 100_000_000;
+        world.now.wall_ns += 100_000_000;
+        world.turn(100);
+    }
+    assert_eq!((world.logs().start_offset(KEY), world.logs().end_offset(KEY)), (100, 100));
+    world.append_wait(&batch(1, &[9; 900], time + 1_000_000));
+    world.flush();
+    world.cut_and_start();
+    assert_eq!(world.recovered[&KEY].0, 100);
+    assert_eq!(world.read_all(1 << 20).0.len(), 1);
+}
+
+#[test]
+fn a_torn_tail_is_dropped_and_appends_go_on() {
+    let mut world = World::with_log(10, settings());
+    world.append_wait(&batch(1, &[1; 700], 5));
+    world.flush();
+    world.append_wait(&batch(1, &[2; 9000], 5));
+    let logs = world.logs.as_mut().expect("started");
+    logs.plan(world.now, &mut world.blocks, &mut world.io);
+    world.disk.submit(&mut world.io, &world.blocks);
+    // Half of the write reaches the disk.
+    loop {
+        let mut torn = super::disk::Dice(world.dice.next());
+        if torn.below(4) == 3 {
+            world.dice.0 = world.dice.0.wrapping_sub(0x9E37_79B9_7F4A_7C15);
+            break;
+        }
+    }
+    world.cut_and_start();
+    let end = world.logs().end_offset(KEY);
+    assert!(end == 1 || end == 2);
+    world.append_wait(&batch(1, &[3; 800], 5));
+    world.flush();
+    world.cut_and_start();
+    let all = world.read_all(1 << 20).0;
+    assert_eq!(all.len() as u64, end + 1);
+    assert_eq!(all.last().map(|(_, bytes)| bytes[61]), Some(3));
+}
+
+#[test]
+fn rot_below_the_witness_is_quarantined_and_later_batches_stay_readable() {
+    for in_header in [true, false] {
+        let mut world = World::with_log(11, settings());
+        for n in 0..40u8 {
+            world.append_wait(&batch(1, &vec![n; 2000], 5));
+            if n % 4 == 3 {
+                world.flush();
+            }
+        }
+        world.flush();
+        // Checkpoints know the end, recovery starts behind the damage: the read finds it.
+        world.stop();
+        let bytes = world.disk.bytes_of(first()).to_vec();
+        let at = bytes.windows(300).position(|w| w[0] == b'V' && w[1] == b'2' && w[128] == 17).expect("frame 17");
+        world.disk.flip(first(), at as u64 + if in_header { 40 } else { 500 }, 3);
+        world.start();
+        let (all, holes) = world.read_all(4000);
+        assert_eq!(holes, [(17, 18)], "in header {in_header}");
+        assert_eq!(all.len(), 39);
+        assert_eq!(world.read(17, 100), Err(ReadStart::Quarantined { until: 18 }));
+        // The list is durable: the next life names the range at once.
+        world.cut_and_start();
+        assert_eq!(world.read(17, 100), Err(ReadStart::Quarantined { until: 18 }));
+        // And without it and without checkpoints recovery finds the damage by itself.
+        world.logs = None;
+        world.disk.put_small(crate::io::SmallFile::Quarantine(KEY), Vec::new());
+        world.disk.forget_checkpoints();
+        world.start();
+        let (all, holes) = world.read_all(4000);
+        assert_eq!((all.len(), holes), (39, vec![(17, 18)]), "in header {in_header}");
+    }
+}
+
+#[test]
+fn an_unreadable_block_costs_the_batches_in_it_alone() {
+    let mut world = World::with_log(12, settings());
+    for n in 0..40u8 {
+        world.append_wait(&batch(1, &vec![n; 3000], 5));
+    }
+    world.flush();
+    world.restart_clean();
+    world.disk.unreadable = Some((first(), 8192, 12288));
+    let (all, holes) = world.read_all(1 << 20);
+    let lost: u64 = holes.iter().map(|hole| hole.1 - hole.0).sum();
+    assert!((2..=3).contains(&lost), "{holes:?}");
+    assert_eq!(all.len() as u64, 40 - lost);
+}
+
+#[test]
+fn frames_of_a_dropped_life_are_not_read_again() {
+    // A batch of an unfinished group survives the cut but not its predecessor: dropped, never back.
+    for seed in 0..40 {
+        let mut world = World::with_log(100 + seed, settings());
+        world.append_wait(&batch(1, &[1; 100], 5));
+        world.flush();
+        world.append_wait(&batch(1, &[2; 100], 5));
+        world.append_wait(&batch(1, &[3; 6000], 5));
+        world.turn(0);
+        world.cut_and_start();
+        let kept = world.logs().end_offset(KEY);
+        // The same bytes again, so that only the epoch tells old from new.
+        world.append_wait(&batch(1, &[4; 100], 5));
+        world.flush();
+        world.cut_and_start();
+        let all = world.read_all(1 << 20).0;
+        assert_eq!(all.len() as u64, kept + 1, "seed {seed}");
+        assert_eq!(all.last().map(|(_, bytes)| bytes[61]), Some(4), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_log_without_any_checkpoint_is_scanned_from_its_first_segment() {
+    let mut world = World::with_log(13, settings());
+    for n in 0..300u64 {
+        world.append_wait(&batch(1, &vec![u8::try_from(n % 256).expect("small"); 8000], 5));
+    }
+    world.flush();
+    let epoch = world.recovered[&KEY].2;
+    world.disk.forget_checkpoints();
+    world.cut_and_start();
+    assert!(world.recovered[&KEY].2 > epoch);
+    assert_eq!(world.read_all(1 << 20).0.len(), 300);
+}
+
+#[test]
+fn starting_twice_changes_nothing() {
+    let mut world = World::with_log(14, settings());
+    for _ in 0..30 {
+        world.append_wait(&batch(1, &[1; 3000], 5));
+        world.turn(60);
+    }
+    world.logs = None;
+    world.disk.cut(&mut world.dice);
+    let mut ends = Vec::new();
+    for round in 0..6 {
+        world.begin_start();
+        for _ in 0..round * 2 {
+            world.turn(80);
+        }
+        world.logs = None;
+        world.disk.cut(&mut world.dice);
+    }
+    for _ in 0..2 {
+        world.cut_and_start();
+        ends.push((world.logs().end_offset(KEY), world.read_all(1 << 20)));
+    }
+    assert_eq!(ends[0], ends[1]);
+}
+
+#[test]
+fn a_failed_durable_write_poisons_and_a_restart_heals() {
+    for failure in [Err(EIO), Ok(IoOk::Bytes(4096))] {
+        let mut world = World::with_log(15, settings());
+        world.append_wait(&batch(1, &[1; 300], 5));
+        world.flush();
+        world.append_wait(&batch(1, &[2; 9000], 5));
+        world.disk.fail_write = Some(failure);
+        world.settle();
+        assert_eq!(world.poisoned, [KEY]);
+        assert_eq!(world.flushed[&KEY], 1);
+        assert!(matches!(world.append(&batch(1, &[1; 10], 5)), Err(AppendError::Poisoned(_))));
+        assert_eq!(world.read_all(1 << 20).0.len(), 1, "what is flushed stays readable");
+        world.cut_and_start();
+        assert_eq!(world.logs().end_offset(KEY), 1);
+        world.append_wait(&batch(1, &[1; 10], 5));
+        world.flush();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_resumes() {
+    let mut world = World::with_log(16, settings());
+    world.disk.space = Some(0);
+    let mut refused = false;
+    for _ in 0..400 {
+        match world.append(&batch(1, &[1; 9000], 5)) {
+            Ok(_) | Err(AppendError::Busy) => {}
+            Err(AppendError::NoSpace) => refused = true,
+            Err(other) => panic!("{other}"),
+        }
+        world.turn(100);
+    }
+    assert!(refused && world.poisoned.is_empty());
+    world.disk.space = None;
+    world.now.mono_ns += 2_000_000_000;
+    for _ in 0..400 {
+        world.append_wait(&batch(1, &[1; 9000], 5));
+    }
+    world.flush();
+    assert!(world.read_all(1 << 20).0.len() > 400);
+}
+
+#[test]
+fn truncation_moves_the_end_back_for_good() {
+    let mut world = World::with_log(17, settings());
+    for n in 0..300u64 {
+        world.append_wait(&batch(1, &vec![u8::try_from(n % 256).expect("small"); 9000], 5));
+    }
+    world.flush();
+    let epoch = world.recovered[&KEY].2;
+    let now = world.now;
+    world.recovered.clear();
+    world.logs.as_mut().expect("started").truncate(KEY, 57, now, &mut world.io);
+    world.settle();
+    let (_, end, after) = world.recovered[&KEY];
+    assert_eq!((end, after), (57, epoch + 1));
+    assert!(!world.disk.set_aside.is_empty(), "segments beyond the end are set aside");
+    assert_eq!(world.read_all(1 << 20).0.len(), 57);
+    world.cut_and_start();
+    assert_eq!(world.logs().end_offset(KEY), 57);
+    for _ in 0..100 {
+        world.append_wait(&batch(1, &[0xEE; 9000], 5));
+    }
+    world.flush();
+    for round in 0..2 {
+        let all = world.read_all(1 << 20).0;
+        assert_eq!(all.len(), 157, "round {round}");
+        assert!(all[57..].iter().all(|(_, bytes)| bytes[61] == 0xEE));
+        world.disk.forget_checkpoints();
+        world.cut_and_start();
+    }
+}
+
+#[test]
+fn recovery_replays_headers_after_the_snapshot_only() {
+    let mut world = World::with_log(18, settings());
+    for _ in 0..20 {
+        world.append_wait(&batch(2, &[1; 300], 5));
+    }
+    world.flush();
+    world.restart_clean();
+    assert_eq!(world.snapshots, [(KEY, 40u64.to_le_bytes().to_vec())]);
+    assert!(world.replayed.is_empty());
+    for _ in 0..5 {
+        world.append_wait(&batch(2, &[1; 300], 5));
+    }
+    world.flush();
+    world.cut_and_start();
+    assert_eq!(world.snapshots.len(), 1);
+    let bases: Vec<u64> = world.replayed.iter().map(|facts| facts.base_offset).collect();
+    assert_eq!(bases, [40, 42, 44, 46, 48]);
+}
+
+#[test]
+fn a_removed_log_leaves_nothing() {
+    let mut world = World::with_log(19, settings());
+    world.append_wait(&batch(1, &[1; 300], 5));
+    world.logs.as_mut().expect("started").remove(KEY, &mut world.io);
+    world.settle();
+    assert_eq!(world.removed, [KEY]);
+    assert!(world.disk.segments(KEY).is_empty());
+    assert_eq!(world.append(&batch(1, &[1; 300], 5)), Err(AppendError::Unknown));
+    assert_eq!(world.blocks.holds(), 0);
+}
+
+#[test]
+fn a_newer_format_is_refused_naming_both_versions() {
+    let mut world = World::with_log(20, settings());
+    world.stop();
+    let mut out = crate::codec::Writer::new(*b"RWMT", 9);
+    out.u32(0);
+    world.disk.put_small(crate::io::SmallFile::Meta, out.finish());
+    let text = world.start_directory().expect_err("refused");
+    assert!(text.contains('9') && text.contains("newer"), "{text}");
+}
+
+#[test]
+fn batches_larger_than_a_group_wait_for_the_bound_to_be_durable() {
+    let mut world = World::with_log(21, settings());
+    let large = batch(1, &vec![5; 900_000], 5);
+    for _ in 0..5 {
+        world.append_wait(&large);
+    }
+    world.flush();
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).0.len(), 5);
+    let over = batch(1, &vec![5; 3 << 20], 5);
+    assert!(matches!(world.append(&over), Err(AppendError::TooLarge { .. })));
+}
+
+#[test]
+fn flushed_batches_survive_any_cut() {
+    for seed in 0..300 {
+        let mut roll = settings();
+        roll.segment_bytes = [64 << 10, 200 << 10, 1 << 20][usize::try_from(seed % 3).expect("small")];
+        let mut world = World::with_log(1000 + seed, roll);
+        let mut sent: Vec<Vec<u8>> = Vec::new();
+        for life in 0..4u8 {
+            let ops = world.dice.below(120);
+            for n in 0..ops {
+                if world.dice.percent(60) {
+                    let size = [50, 700, 5000, 40_000][usize::try_from(world.dice.below(4)).expect("small")];
+                    let mut payload = vec![life; size];
+                    payload[0] = u8::try_from(n % 256).expect("small");
+                    let bytes = batch(1 + i32::try_from(world.dice.below(3)).expect("small"), &payload, 5);
+                    if let Ok(appended) = world.append(&bytes) {
+                        sent.push(served(bytes, appended.base_offset));
+                    }
+                }
+                world.turn(70);
+                if world.dice.percent(5) {
+                    world.now.mono_ns += 1_000_000_000;
+                }
+            }
+            let acknowledged = world.flushed.get(&KEY).copied().unwrap_or(0);
+            world.cut_and_start();
+            let end = world.logs().end_offset(KEY);
+            assert!(end >= acknowledged, "seed {seed} life {life}: end {end} below {acknowledged}");
+            let (all, holes) = world.read_all(100_000);
+            assert!(holes.is_empty(), "seed {seed} life {life}: {holes:?}");
+            assert!(all.len() <= sent.len());
+            for (n, (_, bytes)) in all.iter().enumerate() {
+                assert!(*bytes == sent[n], "seed {seed} life {life}: batch {n}");
+            }
+            sent.truncate(all.len());
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Follows the chain to the log's end and judges every break: torn tail or rot (reliability.md 3.4).
+//! Owner: one recovery, one repairing read, or the verifier.
+//! Invariant: W only rises, and only from checkpoint, valid headers and segments that hold them.
+//! Not here: payloads (`recover.rs`), doing anything about it.
+
+use crate::frame::{REGION, Head, align_up, region_of, within};
+use crate::quarantine::Damage;
+use crate::scan::{At, Placed, View};
+use crate::window::Missing;
+use std::collections::VecDeque;
+
+/// Offsets given up at most beyond W when a log is rotten to its end.
+const SKIP_OFFSETS_MAX: u64 = 1 << 24;
+/// Group bounds looked ahead for evidence.
+const LOOK_AHEAD_GROUPS: u64 = 3;
+
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The log ends at the break: what follows was never acknowledged.
+    Torn,
+    /// Proven data is missing up to the end: a new segment goes on at `next`.
+    RotToEnd,
+    /// Reached the place where the caller wanted to stop.
+    Stopped,
+}
+
+/// A frame kept by recovery.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) placed: Placed,
+    /// It follows a quarantined range.
+    pub(crate) jump: bool,
+}
+
+/// A damaged range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damaged {
+    pub(crate) segment: u64,
+    pub(crate) at: u64,
+    pub(crate) until: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) damage: Damage,
+}
+
+/// Looking for evidence behind a break.
+#[derive(Clone, Debug)]
+struct Look {
+    si: usize,
+    position: u64,
+    /// Smallest base offset among the evidence in the broken segment.
+    best: Option<Placed>,
+    /// One past the greatest offset any header of this log names.
+    high: u64,
+    evidence: u64,
+    /// Something was written at the break.
+    begun: bool,
+}
+
+/// A scan in progress.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) at: At,
+    pub(crate) w: u64,
+    /// Segment base and position.
+    stop: Option<(u64, u64)>,
+    /// L of the checkpoint; none: look ahead to the segment's end.
+    reach: Option<u64>,
+    look: Option<Look>,
+    later_done: bool,
+    jump: bool,
+    keep: bool,
+    /// Frames that may still need a payload check, in order.
+    pub(crate) kept: VecDeque<Kept>,
+    /// The state before the first of `kept`.
+    pub(crate) before: At,
+    pub(crate) damaged: Vec<Damaged>,
+    /// (log_epoch, base) where a higher epoch than before began.
+    pub(crate) lives: Vec<(u32, u64)>,
+    pub(crate) seen_epoch: u32,
+    pub(crate) verdict: Verdict,
+    /// Next offset to be given.
+    pub(crate) next: u64,
+    pub(crate) new_segment: bool,
+    /// Evidence behind a torn tail, and whether a header began there.
+    pub(crate) torn_batches: u64,
+}
+
+/// One step of a scan.
+pub(crate) enum Step {
+    Frame(Placed),
+    /// A range was found damaged; the scan goes on behind it.
+    Damaged,
+    End,
+}
+
+impl Scan {
+    /// `keep`: remember frames for the payload check.
+    pub(crate) fn new(at: At, w: u64, stop: Option<(u64, u64)>, reach: Option<u64>, keep: bool) -> Scan {
+        Scan {
+            at,
+            w,
+            stop,
+            reach,
+            look: None,
+            later_done: false,
+            jump: false,
+            keep,
+            kept: VecDeque::new(),
+            before: at,
+            damaged: Vec::new(),
+            lives: Vec::new(),
+            seen_epoch: 0,
+            verdict: Verdict::Stopped,
+            next: at.o,
+            new_segment: false,
+            torn_batches: 0,
+        }
+    }
+
+    /// Goes on by one frame or one damaged range.
+    pub(crate) fn step(&mut self, view: &View<'_>) -> Result<Step, Missing> {
+        if self.look.is_some() {
+            return self.look_on(view);
+        }
+        let base = view.segments[self.at.si].base;
+        if let Some((segment, position)) = self.stop
+            && (base > segment || (base == segment && self.at.p >= position))
+        {
+            let next = self.at.o;
+            return Ok(self.end(Verdict::Stopped, next));
+        }
+        if let Some(placed) = view.next(&self.at)? {
+            self.accepted(placed);
+            return Ok(Step::Frame(placed));
+        }
+        // Nothing of this log is missing between the end of this segment and the name of the next.
+        if let Some(after) = view.segments.get(self.at.si + 1)
+            && after.base == self.at.o
+            && self.stop.is_none_or(|(segment, _)| segment > base)
+        {
+            self.at.si += 1;
+            self.at.p = 0;
+            return self.step(view);
+        }
+        // Asked now, while the chunks of the break are in memory.
+        let begun = self.begins_something(view)?;
+        let position = self.at.p;
+        let (si, best, high, evidence) = (self.at.si, None, 0, 0);
+        self.look = Some(Look { si, position, best, high, evidence, begun });
+        self.look_on(view)
+    }
+
+    fn accepted(&mut self, placed: Placed) {
+        let head = &placed.head;
+        self.w = self.w.max(head.flushed_upto);
+        self.seen_epoch = self.seen_epoch.max(head.log_epoch);
+        if self.lives.last().is_none_or(|last| last.0 < head.log_epoch) {
+            self.lives.push((head.log_epoch, head.base_offset));
+        }
+        if self.keep {
+            self.kept.push_back(Kept { placed, jump: std::mem::take(&mut self.jump) });
+            // One frame before the unproven ones stays: it says where the log would end.
+            while self.kept.len() > 2 && self.kept[1].placed.head.last_offset() < self.w {
+                if let Some(proven) = self.kept.pop_front() {
+                    self.before.advance(&proven.placed);
+                }
+            }
+        }
+        self.at.advance(&placed);
+    }
+
+    fn look_on(&mut self, view: &View<'_>) -> Result<Step, Missing> {
+        let Some(mut look) = self.look.take() else { return Ok(Step::End) };
+        let done = self.gather(view, &mut look);
+        if let Err(missing) = done {
+            self.look = Some(look);
+            return Err(missing);
+        }
+        Ok(self.judge(view, &look))
+    }
+
+    /// Every believable header behind the break: in this segment, then in all later ones.
+    fn gather(&mut self, view: &View<'_>, look: &mut Look) -> Result<(), Missing> {
+        let broken = self.at.si;
+        let sealed = broken + 1 < view.segments.len();
+        loop {
+            let file_bytes = view.file_bytes(look.si)?;
+            let far = match self.reach {
+                Some(l) if !sealed && look.si == broken => {
+                    align_up(self.at.p, view.rules.block) + LOOK_AHEAD_GROUPS * l
+                }
+                _ => file_bytes,
+            };
+            let far = far.min(file_bytes);
+            while look.position < far {
+                self.gather_chunk(view, look, far)?;
+            }
+            if self.later_done || look.si + 1 >= view.segments.len() {
+                self.later_done = true;
+                return Ok(());
+            }
+            look.si += 1;
+            look.position = 0;
+        }
+    }
+
+    fn gather_chunk(&mut self, view: &View<'_>, look: &mut Look, far: u64) -> Result<(), Missing> {
+        let index = region_of(look.position);
+        let bytes = view.chunk(look.si, index)?;
+        let region = u64::from(index) * REGION;
+        let upto = usize::try_from((far - region).min(bytes.len() as u64)).unwrap_or(0);
+        let mut from = within(look.position) as usize;
+        while let Some(step) = bytes[..upto].get(from..).and_then(|rest| rest.iter().position(|b| *b == b'V')) {
+            let place = from + step;
+            from = place + 1;
+            if Head::parse(&bytes[place..], view.rules.secret).is_none() {
+                continue;
+            }
+            if let Some(placed) = view.header(look.si, region + place as u64)? {
+                self.weigh(view, look, placed);
+            }
+        }
+        look.position = region + REGION;
+        Ok(())
+    }
+
+    fn weigh(&mut self, view: &View<'_>, look: &mut Look, placed: Placed) {
+        let head = &placed.head;
+        if !head.of(view.rules.key) {
+            return;
+        }
+        self.seen_epoch = self.seen_epoch.max(head.log_epoch);
+        let base = head.base_offset;
+        let own = placed.si == self.at.si;
+        if own {
+            look.high = look.high.max(head.next_offset());
+        }
+        let floor = self.at.floor;
+        let fits = view.epoch_fits(base, head.log_epoch, floor);
+        if !head.is_sound(view.rules.key) || base < self.at.o || !fits {
+            return;
+        }
+        if !own {
+            let name = view.segments[placed.si].base;
+            if base >= name {
+                self.w = self.w.max(name).max(head.flushed_upto);
+            }
+            return;
+        }
+        look.evidence += 1;
+        self.w = self.w.max(head.flushed_upto);
+        let better = look.best.is_none_or(|best| {
+            (base, std::cmp::Reverse(head.log_epoch))
+                < (best.head.base_offset, std::cmp::Reverse(best.head.log_epoch))
+        });
+        if better {
+            look.best = Some(placed);
+        }
+    }
+
+    fn judge(&mut self, view: &View<'_>, look: &Look) -> Step {
+        let (o, p) = (self.at.o, self.at.p);
+        let segment = view.segments[self.at.si].base;
+        let mut damaged =
+            Damaged { segment, at: p, until: u64::MAX, from: o, to: o, damage: Damage::Header };
+        if o >= self.w {
+            self.torn_batches = look.evidence.max(u64::from(look.begun));
+            return self.end(Verdict::Torn, o);
+        }
+        if let Some(good) = look.best {
+            damaged.until = good.position;
+            damaged.to = good.head.base_offset;
+            self.damaged.push(damaged);
+            self.jump = true;
+            self.at.o = good.head.base_offset;
+            self.at.p = good.position;
+            self.at.any = true;
+            return Step::Damaged;
+        }
+        if let Some(after) = view.segments.get(self.at.si + 1) {
+            damaged.to = after.base.max(o);
+            damaged.damage = Damage::Missing;
+            self.damaged.push(damaged);
+            self.jump = true;
+            self.at = At { si: self.at.si + 1, p: 0, o: damaged.to, any: true, ..self.at };
+            return Step::Damaged;
+        }
+        if self.stop.is_some() {
+            damaged.to = self.w;
+            self.damaged.push(damaged);
+            let next = self.w;
+            return self.end(Verdict::RotToEnd, next);
+        }
+        let next = self.w.max(look.high.min(o + SKIP_OFFSETS_MAX));
+        damaged.to = next;
+        self.damaged.push(damaged);
+        self.new_segment = true;
+        self.end(Verdict::RotToEnd, next)
+    }
+
+    /// Whether something was written at the break.
+    fn begins_something(&self, view: &View<'_>) -> Result<bool, Missing> {
+        for place in [self.at.p, align_up(self.at.p, view.rules.block)] {
+            let bytes = view.chunk(self.at.si, region_of(place))?;
+            if bytes.get(within(place) as usize..).is_some_and(crate::frame::has_magic) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn end(&mut self, verdict: Verdict, next: u64) -> Step {
+        self.verdict = verdict;
+        self.next = next;
+        Step::End
+    }
+}

@@ -1,0 +1,195 @@
+//! A few 64 KiB chunks of a log's segments in memory: what scans and cold reads look at.
+//! Owner: one recovery or one cold read.
+//! Invariant: a chunk is looked at only when all its reads are done; unreadable pieces are zeros, which decode as nothing.
+//! Not here: what the bytes mean (`scan.rs`).
+
+use crate::blocks::{Blocks, Slice};
+use crate::frame::REGION;
+use crate::io::{Errno, FileId, IoOk, IoRequest};
+use crate::ops::LogOp;
+use crate::segment::Segment;
+use crate::turn::Turn;
+use std::collections::VecDeque;
+
+/// One chunk: the region `index` of segment `base`.
+#[derive(Debug)]
+struct Chunk {
+    base: u64,
+    index: u32,
+    file: FileId,
+    /// Owns one hold.
+    slice: Slice,
+    /// Reads in flight.
+    loading: u16,
+    attempt: u8,
+}
+
+/// The chunks, oldest first.
+#[derive(Debug)]
+pub(crate) struct Window {
+    chunks: VecDeque<Chunk>,
+    max: usize,
+    reader: u64,
+}
+
+/// What a scan lacks to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// The segment at this place of the list is not open.
+    Open(usize),
+    /// This chunk of it is not in memory.
+    Chunk(usize, u32),
+}
+
+/// How a request for chunks went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// On its way, or there already.
+    Yes,
+    /// No free block now.
+    NoMemory,
+}
+
+impl Window {
+    /// At most `max` chunks (16 and more: a scan looks at three at once and reads ahead).
+    pub(crate) fn new(max: usize, reader: u64) -> Window {
+        Window { chunks: VecDeque::new(), max, reader }
+    }
+
+    fn place(&self, base: u64, index: u32) -> Option<usize> {
+        self.chunks.iter().rposition(|chunk| chunk.index == index && chunk.base == base)
+    }
+
+    /// The chunk's bytes, once read.
+    pub(crate) fn loaded(&self, base: u64, index: u32) -> Option<Slice> {
+        let chunk = &self.chunks[self.place(base, index)?];
+        (chunk.loading == 0).then_some(chunk.slice)
+    }
+
+    /// Whether any read is in flight.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.chunks.iter().any(|chunk| chunk.loading > 0)
+    }
+
+    /// Puts in a chunk that was read already.
+    pub(crate) fn insert(&mut self, base: u64, index: u32, slice: Slice, blocks: &mut Blocks) {
+        self.make_room(blocks);
+        let file = FileId(u32::MAX);
+        self.chunks.push_back(Chunk { base, index, file, slice, loading: 0, attempt: 0 });
+    }
+
+    /// Reads chunk `index` of `segment` and up to `ahead` − 1 after it.
+    pub(crate) fn ask(
+        &mut self,
+        slot: u32,
+        segment: &Segment,
+        index: u32,
+        ahead: u32,
+        turn: &mut Turn<'_>,
+    ) -> Asked {
+        let Some(file) = segment.file else { return Asked::NoMemory };
+        for next in index..index.saturating_add(ahead.max(1)) {
+            let len = segment.chunk_len(next);
+            if len == 0 {
+                break;
+            }
+            if self.place(segment.base, next).is_some() {
+                continue;
+            }
+            self.make_room(turn.blocks);
+            // Blocks in reserve are for what is needed now, not for reading ahead.
+            let spare = turn.blocks.free_count() > turn.shared.config.reserve_blocks / 2;
+            let taken = if next == index || spare { turn.blocks.take() } else { None };
+            let Some(block) = taken else {
+                return if next == index { Asked::NoMemory } else { Asked::Yes };
+            };
+            let slice = turn.blocks.freeze(block, 0, u32::try_from(len).unwrap_or(0));
+            turn.blocks.release_block(block);
+            let base = segment.base;
+            self.chunks.push_back(Chunk { base, index: next, file, slice, loading: 1, attempt: 0 });
+            let op = LogOp::Chunk { reader: self.reader, base, index: next, piece: None };
+            let id = turn.id(slot, op);
+            turn.ask(IoRequest::Read { id, file, at: u64::from(next) * REGION, into: slice });
+        }
+        Asked::Yes
+    }
+
+    fn make_room(&mut self, blocks: &mut Blocks) {
+        while self.chunks.len() >= self.max {
+            let Some(at) = self.chunks.iter().position(|chunk| chunk.loading == 0) else { return };
+            if let Some(old) = self.chunks.remove(at) {
+                blocks.release(old.slice);
+            }
+        }
+    }
+
+    /// Gives the oldest chunk up for lack of memory. False: nothing can be given.
+    pub(crate) fn give_one(&mut self, blocks: &mut Blocks) -> bool {
+        if self.chunks.len() <= 4 {
+            return false;
+        }
+        let Some(at) = self.chunks.iter().position(|chunk| chunk.loading == 0) else { return false };
+        if let Some(old) = self.chunks.remove(at) {
+            blocks.release(old.slice);
+        }
+        true
+    }
+
+    /// An answer: once more as a whole, then block by block, what fails then is zeros. The number of bytes that came.
+    pub(crate) fn on_read(
+        &mut self,
+        slot: u32,
+        (base, index, piece): (u64, u32, Option<u16>),
+        result: Result<IoOk, Errno>,
+        turn: &mut Turn<'_>,
+    ) -> u64 {
+        let Some(place) = self.place(base, index) else { return 0 };
+        let block = u32::try_from(turn.block()).unwrap_or(4096);
+        let chunk = &mut self.chunks[place];
+        chunk.loading -= 1;
+        let part = match piece {
+            None => chunk.slice,
+            Some(n) => {
+                let from = u32::from(n) * block;
+                chunk.slice.part(from as usize, ((from + block) as usize).min(chunk.slice.len()))
+            }
+        };
+        if result == Ok(IoOk::Bytes(part.end - part.start)) {
+            return u64::from(part.end - part.start);
+        }
+        if piece.is_some() {
+            turn.blocks.target_mut(part).fill(0);
+            return 0;
+        }
+        chunk.attempt += 1;
+        let (file, slice, reader) = (chunk.file, chunk.slice, self.reader);
+        let at = u64::from(index) * REGION;
+        if chunk.attempt == 1 {
+            chunk.loading = 1;
+            let id = turn.id(slot, LogOp::Chunk { reader, base, index, piece: None });
+            turn.ask(IoRequest::Read { id, file, at, into: slice });
+            return 0;
+        }
+        let len = slice.end - slice.start;
+        for n in 0..len.div_ceil(block) {
+            let (from, to) = (n * block, ((n + 1) * block).min(len));
+            chunk.loading += 1;
+            let piece = Some(u16::try_from(n).unwrap_or(u16::MAX));
+            let id = turn.id(slot, LogOp::Chunk { reader, base, index, piece });
+            let into = slice.part(from as usize, to as usize);
+            turn.ask(IoRequest::Read { id, file, at: at + u64::from(from), into });
+        }
+        0
+    }
+
+    /// Gives all memory back; reads must be done.
+    ///
+    /// # Panics
+    /// While a read is in flight: its target belongs to the disk.
+    pub(crate) fn clear(&mut self, blocks: &mut Blocks) {
+        assert!(!self.is_loading(), "the disk still fills a chunk of this window");
+        for chunk in self.chunks.drain(..) {
+            blocks.release(chunk.slice);
+        }
+    }
+}
