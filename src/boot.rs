@@ -233,7 +233,7 @@ fn launch(mut prepared: Box<Prepared>) -> Result<(Box<Broker>, Banner), Refusal>
         memory_bytes_max: prepared.memory_bytes_max,
     });
     for listener in std::mem::take(&mut prepared.listeners.http) {
-        tokio::spawn(http::serve(listener, Arc::clone(&status)));
+        tokio::spawn(serve_http(listener, Arc::clone(&status)));
     }
     if !prepared.directory.direct_io {
         let text = "this file system has no O_DIRECT: writes pass the page cache; every \
@@ -249,6 +249,13 @@ fn launch(mut prepared: Box<Prepared>) -> Result<(Box<Broker>, Banner), Refusal>
         .map_err(|cause| Refusal::failed("metadata", &cause))?;
     let checkpoints = BTreeMap::new();
     Ok((Box::new(Broker { hub, threads, phase, shards, checkpoints, stopped: 0 }), banner))
+}
+
+/// HTTP that fails is told, and stops nobody from producing.
+async fn serve_http(listener: std::net::TcpListener, status: Arc<Status>) {
+    if let Err(cause) = http::serve(listener, status).await {
+        report::log(Level::Error, "http", &format!("stopped: {cause}"), &[]);
+    }
 }
 
 /// The control plane's core is nobody else's, where there is one.

@@ -5,6 +5,7 @@ use super::listeners::Listeners;
 use crate::config::{ADVERTISED_SHARDS_MAX, Advertise, Config, Kafka, Log, Use};
 use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::{Broker, Catalog};
+use ringway_partition::group::OFFSETS_TOPIC;
 use ringway_partition::shard::{GroupConfig, ShardConfig};
 use ringway_runtime::counters::ShardCounters;
 use ringway_runtime::directory::DirectIo;
@@ -80,7 +81,7 @@ pub(super) fn seeds(
         .zip(listeners)
         .zip(counters)
         .map(|(((shard, ends), listeners), counters)| ShardSeed {
-            shard: shard_config(config, shard),
+            shard: shard_config(config, catalog, shard),
             doors: Arc::clone(&doors),
             facts: Arc::clone(&prepared.facts),
             catalog: Arc::clone(catalog),
@@ -100,7 +101,7 @@ fn connections_max(config: &Config, files_max: u64, shards: usize) -> usize {
     configured.min(room / shards).max(1)
 }
 
-fn shard_config(config: &Config, shard: u32) -> ShardConfig {
+fn shard_config(config: &Config, catalog: &Catalog, shard: u32) -> ShardConfig {
     let mut seed = [0; 8];
     assert!(getrandom::fill(&mut seed).is_ok(), "the kernel gives random numbers");
     let broker = &config.broker;
@@ -120,14 +121,16 @@ fn shard_config(config: &Config, shard: u32) -> ShardConfig {
             session_timeout_ms_max: broker.session_timeout_ms_max,
             initial_rebalance_delay_ms: broker.initial_rebalance_delay_ms,
             members_max: broker.members_max as usize,
-            offsets_partitions: offsets_partitions(config),
+            offsets_partitions: offsets_partitions(config, catalog),
         },
     }
 }
 
-/// What clients hash over; the topic's own count wins once it exists (`door_config` says the same).
-fn offsets_partitions(config: &Config) -> u32 {
-    config.broker.offsets_partitions
+/// What groups are hashed over: the count of the topic once it exists, whatever the configuration says
+/// by then, or committed offsets would be looked for in the wrong partition.
+fn offsets_partitions(config: &Config, catalog: &Catalog) -> u32 {
+    let topic = catalog.topics.get(OFFSETS_TOPIC);
+    topic.map_or(config.broker.offsets_partitions, |topic| topic.partitions)
 }
 
 fn door_config(config: &Config, catalog: &Catalog) -> DoorConfig {
@@ -154,7 +157,7 @@ fn door_config(config: &Config, catalog: &Catalog) -> DoorConfig {
         auto_create: broker.auto_create,
         fetch_bytes_max: broker.fetch_bytes_max,
         broker_configs: described,
-        offsets_partitions: offsets_partitions(config),
+        offsets_partitions: offsets_partitions(config, catalog),
         software: format!("ringway {}", env!("CARGO_PKG_VERSION")),
     }
 }

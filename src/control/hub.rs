@@ -206,3 +206,109 @@ fn answer_questions(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::meta::catalog::Identity;
+    use super::super::meta::local::LocalStore;
+    use super::super::meta::topics::TopicRules;
+    use super::*;
+    use ringway_runtime::mesh::{ShardEnds, links};
+
+    fn hub(directory: &tempfile::TempDir, shards: u32) -> (Hub, Vec<ShardEnds>) {
+        let store = LocalStore::open(&directory.path().join("metastore.redb")).expect("opens");
+        let rules = TopicRules { partitions: 1, draw_uuid: || [7; 16] };
+        let metadata =
+            Metadata::open(Box::new(store), Identity::default(), rules, 0).expect("opens");
+        let (shard_ends, ends) = links(shards).expect("links");
+        (Hub::new(ends, metadata).expect("starts"), shard_ends)
+    }
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("runtime").block_on(future)
+    }
+
+    fn create(name: &str) -> MetaOp {
+        MetaOp::CreateTopic {
+            name: name.to_owned(),
+            partitions: 1,
+            replication_factor: -1,
+            configs: Vec::new(),
+            validate_only: false,
+            internal: false,
+        }
+    }
+
+    #[test]
+    fn every_shard_has_the_snapshot_before_the_asker_is_answered() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        run(async {
+            let (mut hub, mut shards) = hub(&directory, 2);
+            let id = RequestId { connection: 4, request: 2 };
+            shards[1].control.send(FromShard::Meta(id, create("t")));
+            // The doors' word comes back once the answer is out: it was sent after it was given.
+            let told = tokio::time::timeout(Duration::from_secs(10), async {
+                loop {
+                    tokio::select! {
+                        event = hub.next() => panic!("{event:?}"),
+                        () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                    }
+                    if let Some(first) = shards[1].control.receive() {
+                        return first;
+                    }
+                }
+            });
+            let ToShard::Catalog(catalog) = told.await.expect("in time") else {
+                panic!("the snapshot comes first")
+            };
+            assert!(catalog.topics.contains_key("t"));
+            let Some(ToShard::Meta(answered, MetaAnswer::Created { topic_id: 1, .. })) =
+                shards[1].control.receive()
+            else {
+                panic!("then the answer")
+            };
+            assert_eq!(answered, id);
+            assert!(matches!(shards[0].control.receive(), Some(ToShard::Catalog(_))));
+            assert!(shards[0].control.receive().is_none());
+        });
+    }
+
+    #[test]
+    fn words_beyond_a_full_queue_wait_and_keep_their_order() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        run(async {
+            let (mut hub, mut shards) = hub(&directory, 1);
+            let words = u32::try_from(ringway_runtime::mesh::CONTROL_CAPACITY).expect("small") + 10;
+            for request in 0..words {
+                let id = RequestId { connection: 0, request };
+                hub.tell(0, ToShard::Meta(id, MetaAnswer::Deleted));
+            }
+            for request in 0..words {
+                hub.send_waiting();
+                let Some(ToShard::Meta(id, _)) = shards[0].control.receive() else {
+                    panic!("word {request} is lost")
+                };
+                assert_eq!(id.request, request);
+            }
+        });
+    }
+
+    #[test]
+    fn recovery_and_stops_are_told_as_events() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        run(async {
+            let (mut hub, mut shards) = hub(&directory, 1);
+            let words = [
+                FromShard::Notice(Notice::Warning("for the log".to_owned())),
+                FromShard::Notice(Notice::Stopped { checkpoint_generation: 9 }),
+                FromShard::Stopped,
+            ];
+            for word in words {
+                shards[0].control.send(word);
+            }
+            assert!(matches!(hub.next().await, Event::Checkpointed(0, 9)));
+            assert!(matches!(hub.next().await, Event::Stopped));
+        });
+    }
+}
