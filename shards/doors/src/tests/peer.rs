@@ -94,7 +94,7 @@ impl Peer {
         let now = Now { mono_ns: 1_000_000_000, wall_ns: 1_700_000_000_000_000_000 };
         Peer {
             now,
-            blocks: pool(8),
+            blocks: pool(6),
             door: Door::new(Arc::new(config), Arc::new(catalog), 0),
             session: Session::new(9, "10.0.0.1:5".to_owned(), Dialects::Auto, now),
             asked: VecDeque::new(),
@@ -110,7 +110,7 @@ impl Peer {
     pub(super) fn send_in(&mut self, bytes: &[u8], piece: usize) -> usize {
         let mut at = 0;
         while at < bytes.len() && self.close.is_none() {
-            let rest = &bytes[at..bytes.len().min(at + piece)];
+            let rest = &bytes[at..bytes.len().min(at.saturating_add(piece))];
             match self.session.receive_into() {
                 ReceiveInto::Nothing => break,
                 ReceiveInto::Provided => {
