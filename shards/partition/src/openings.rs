@@ -74,10 +74,12 @@ impl Openings {
         turn.ground.logs.create(key, settings, turn.now, &mut turn.out.io);
     }
 
-    /// Takes a new catalog; returns the partitions that are no longer in it, for the caller to
+    /// Takes a catalog, unless a newer one came before; returns the partitions that are no longer in it, for the caller to
     /// [`Openings::remove`] after failing what waits for them.
     pub(crate) fn changed(&mut self, turn: &mut Turn<'_>, catalog: Arc<Catalog>) -> Vec<LogKey> {
-        assert!(catalog.version >= turn.ground.catalog.version, "catalogs come in order");
+        if catalog.version < turn.ground.catalog.version {
+            return Vec::new();
+        }
         assert_eq!(
             catalog.shard_count, turn.ground.catalog.shard_count,
             "the number of shards is fixed for a life"

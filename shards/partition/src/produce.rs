@@ -88,22 +88,23 @@ impl HeldProduces {
         self.keys.remove(&key);
     }
 
-    /// End of a turn: room may have come without a flush, deadlines may have passed. Returns when the
-    /// next deadline passes.
+    /// End of a turn: deadlines may have passed. Returns when the next one passes.
     pub(crate) fn tick(&mut self, turn: &mut Turn<'_>) -> Option<u64> {
-        if self.keys.is_empty() {
-            return None;
-        }
-        let keys: Vec<LogKey> = self.keys.iter().copied().collect();
         let mut next = None;
-        for key in keys {
+        for key in self.keys.iter().copied().collect::<Vec<LogKey>>() {
+            self.expire(turn, key, &mut next);
+        }
+        next
+    }
+
+    /// Room may have come without a flush of the log itself: blocks of other logs were freed.
+    pub(crate) fn retry_idle(&mut self, turn: &mut Turn<'_>) {
+        for key in self.keys.iter().copied().collect::<Vec<LogKey>>() {
             let logs = &turn.ground.logs;
             if logs.end_offset(key) == logs.flushed_offset(key) {
                 self.retry(turn, key);
             }
-            self.expire(turn, key, &mut next);
         }
-        next
     }
 
     fn expire(&mut self, turn: &mut Turn<'_>, key: LogKey, next: &mut Option<u64>) {

@@ -13,7 +13,7 @@ use crate::produce_rows::Produce;
 use crate::request::{Input, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request, RequestId};
 use crate::rules::Rules;
 use crate::turn::{Ground, OWN_OFFSETS_TOPIC, OWN_PRODUCER_IDS, Turn, mesh_asker, mesh_id};
-use ringway_log::blocks::Blocks;
+use ringway_log::blocks::{BLOCK_BYTES, Blocks};
 use ringway_log::directory::DirectoryFacts;
 use ringway_log::io::Now;
 use ringway_log::logs::{Logs, LogsConfig};
@@ -26,7 +26,7 @@ pub use crate::shard_config::{GroupConfig, ShardConfig, ShardCounts};
 
 /// Largest single cold read beyond its first frame: one block's worth of headers and then some.
 const COLD_READ_BYTES_MAX: u32 = 1 << 20;
-/// Part of the pool that the tail cache never takes.
+/// Part of the pool that the tail cache never takes, unless the largest frame needs more.
 const RESERVE_SHARE: usize = 8;
 /// Times the logs plan within one tick: an answer may bring the next append.
 const PLANS_PER_TICK_MAX: u32 = 4;
@@ -53,7 +53,7 @@ impl Shard {
             frame_bytes_max: config.frame_bytes_max,
             checkpoint_interval_ns: config.checkpoint_interval_ms.saturating_mul(1_000_000),
             cold_read_bytes_max: COLD_READ_BYTES_MAX,
-            reserve_blocks: blocks.pooled_count() / RESERVE_SHARE,
+            reserve_blocks: reserve_blocks(blocks.pooled_count(), config.frame_bytes_max),
             shard_count: catalog.shard_count,
         };
         let mut openings = Openings::default();
@@ -112,6 +112,12 @@ impl Shard {
         let groups = self.rules.groups.len() as u64;
         ShardCounts { log: self.ground.logs.counts(), waiting_rows, groups, ..self.ground.counts }
     }
+}
+
+/// Enough for one largest frame to be appended while the tail cache holds the rest.
+fn reserve_blocks(pooled: usize, frame_bytes_max: u32) -> usize {
+    let frame = frame_bytes_max as usize / BLOCK_BYTES + 2;
+    (pooled / RESERVE_SHARE).max(frame).min(pooled / 2)
 }
 
 impl Rules {
@@ -225,6 +231,8 @@ impl Rules {
             let Turn { now, ground, blocks, out } = turn;
             wake[3] = ground.logs.plan(*now, blocks, &mut out.io);
             self.settle(turn);
+            // The tail cache may just have given blocks to produces that found none.
+            self.produces.retry_idle(turn);
             if !turn.ground.appended {
                 break;
             }
@@ -274,3 +282,6 @@ fn describe(turn: &mut Turn<'_>, id: RequestId, key: LogKey) {
     };
     turn.reply(id, Reply::Log(facts));
 }
+
+#[cfg(test)]
+mod tests;

@@ -511,3 +511,6 @@ pub(super) fn synced_error(code: ErrorCode) -> GroupReply {
         assignment: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

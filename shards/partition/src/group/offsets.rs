@@ -17,7 +17,7 @@ use ringway_wire::error_code::ErrorCode;
 use ringway_wire::header::KAFKA_AT;
 use ringway_wire::ids::LogKey;
 use ringway_wire::records::Records;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Bytes of the log read at once while replaying.
@@ -32,8 +32,6 @@ const RETRY_NS: u64 = 5_000_000;
 enum Phase {
     /// Its log serves; everything below `next` is in the table.
     Replaying { next: u64 },
-    /// No block for a cold read.
-    Starved { next: u64 },
     /// All of it is in the table.
     Ready,
     /// Its log does not answer.
@@ -54,6 +52,8 @@ pub(super) struct Offsets {
     /// The offsets topic this is about.
     topic_id: Option<u64>,
     phases: BTreeMap<u32, Phase>,
+    /// Partitions whose replay found no block.
+    starved: BTreeSet<u32>,
     /// Group → partition → offset.
     groups: BTreeMap<String, BTreeMap<LogKey, Stored>>,
     writer: Option<BatchWriter>,
@@ -87,9 +87,7 @@ impl Offsets {
         match self.phases.get(&partition) {
             Some(Phase::Ready) => ErrorCode::None,
             Some(Phase::Failed) => ErrorCode::CoordinatorNotAvailable,
-            Some(Phase::Replaying { .. } | Phase::Starved { .. }) | None => {
-                ErrorCode::CoordinatorLoadInProgress
-            }
+            Some(Phase::Replaying { .. }) | None => ErrorCode::CoordinatorLoadInProgress,
         }
     }
 
@@ -100,6 +98,7 @@ impl Offsets {
         }
         self.topic_id = topic_id;
         self.phases.clear();
+        self.starved.clear();
         self.groups.clear();
         true
     }
@@ -126,7 +125,7 @@ impl Offsets {
                 }
                 ReadStart::Quarantined { until } => self.skip(turn, partition, until),
                 ReadStart::Busy => {
-                    self.phases.insert(partition, Phase::Starved { next });
+                    self.starved.insert(partition);
                     return;
                 }
                 ReadStart::Empty | ReadStart::OutOfRange => {
@@ -290,16 +289,9 @@ impl Offsets {
 
     /// Replays that found no block go on. Returns when it is wanted again.
     pub(super) fn tick(&mut self, turn: &mut Turn<'_>) -> Option<u64> {
-        let starved = |phase: &Phase| matches!(phase, Phase::Starved { .. });
-        if !self.phases.values().any(starved) {
-            return None;
+        for partition in std::mem::take(&mut self.starved) {
+            self.replay(turn, partition);
         }
-        for partition in self.phases.keys().copied().collect::<Vec<u32>>() {
-            if let Some(Phase::Starved { next }) = self.phases.get(&partition).copied() {
-                self.phases.insert(partition, Phase::Replaying { next });
-                self.replay(turn, partition);
-            }
-        }
-        self.phases.values().any(starved).then(|| turn.now.mono_ns + RETRY_NS)
+        (!self.starved.is_empty()).then(|| turn.now.mono_ns + RETRY_NS)
     }
 }

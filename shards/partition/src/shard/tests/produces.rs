@@ -1,0 +1,365 @@
+//! Produce, duplicates, catalog changes, producer ids, stop and restart.
+
+use super::world::{MS, World, batch, sequenced};
+use crate::request::{Notice, OffsetAt, Payload, Reply, Request};
+use ringway_wire::batch_writer::BatchOptions;
+use ringway_wire::error_code::ErrorCode;
+use ringway_wire::ids::{LogKey, shard_of};
+
+fn log(topic_id: u64) -> LogKey {
+    LogKey { topic_id, partition: 0 }
+}
+
+fn plain(world: &World, records: usize) -> Vec<u8> {
+    batch(BatchOptions::default(), world.wall_ms(), records, 100)
+}
+
+#[test]
+fn a_produce_is_answered_after_the_flush_and_not_before() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.disk.hold_writes = true;
+    let bytes = plain(&world, 3);
+    let request = world.produce_request(key, 1, bytes);
+    let id = world.ask(0, request);
+    assert!(!world.is_answered(id), "D1: not on disk yet");
+    assert_eq!(world.offset(key, OffsetAt::Latest).0, 0, "D9: not shown yet");
+    assert!(world.disk.held() > 0);
+    world.release_disk();
+    let Reply::Produced { base_offset, log_append_time, .. } = world.reply(id) else { panic!() };
+    assert_eq!((base_offset, log_append_time), (0, false));
+    assert_eq!(world.offset(key, OffsetAt::Latest).0, 3);
+    assert_eq!(world.produce(key, plain(&world, 2)), 3);
+    world.finish();
+}
+
+#[test]
+fn w4_acks_zero_is_answered_at_the_append() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.disk.hold_writes = true;
+    let bytes = plain(&world, 1);
+    let request = world.produce_request(key, 0, bytes);
+    let id = world.ask(0, request);
+    assert!(matches!(world.reply(id), Reply::Produced { base_offset: 0, .. }));
+    world.release_disk();
+    assert_eq!(world.offset(key, OffsetAt::Latest).0, 1);
+    world.finish();
+}
+
+#[test]
+fn p9_other_acks_are_refused() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    let bytes = plain(&world, 1);
+    let request = world.produce_request(key, 2, bytes);
+    let id = world.ask(0, request);
+    assert_eq!(world.code(id), ErrorCode::InvalidRequiredAcks);
+    world.finish();
+}
+
+#[test]
+fn p10_a_deadline_that_passed_before_the_append_appends_nothing() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    let payload = Payload::Owned(plain(&world, 1));
+    let deadline_ns = world.now_ns - 1;
+    let id = world.ask(0, Request::Produce { key, acks: 1, deadline_ns, payload, encoding: 3 });
+    assert_eq!(world.code(id), ErrorCode::RequestTimedOut);
+    assert_eq!(world.offset(key, OffsetAt::Latest).0, 0);
+    world.finish();
+}
+
+#[test]
+fn the_hold_of_a_payload_comes_back_accepted_or_refused() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    let good = plain(&world, 1);
+    world.produce_slice(key, &good);
+    world.pass(5_000);
+    let free = world.free_blocks(0);
+    let mut broken = good.clone();
+    broken[70] ^= 1;
+    let id = world.produce_slice(key, &broken);
+    assert_eq!(world.code(id), ErrorCode::CorruptMessage);
+    let id = world.produce_slice(key, &good[..50]);
+    assert_eq!(world.code(id), ErrorCode::CorruptMessage);
+    let id = world.produce_slice(log(99), &good);
+    assert_eq!(world.code(id), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(world.free_blocks(0), free);
+    world.finish();
+}
+
+#[test]
+fn p10_busy_logs_keep_produces_in_order_until_there_is_room() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[("max.message.bytes", "2000000")]));
+    world.disk.hold_writes = true;
+    let bytes = batch(BatchOptions::default(), world.wall_ms(), 10, 90_000);
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        let request = world.produce_request(key, -1, bytes.clone());
+        ids.push(world.ask(0, request));
+    }
+    assert!(ids.iter().all(|id| !world.is_answered(*id)));
+    assert!(world.shard(0).counts().produced_batches < 12, "the group is full before the last");
+    world.release_disk();
+    for (n, id) in (0u64..).zip(ids) {
+        let Reply::Produced { base_offset, .. } = world.reply(id) else { panic!() };
+        assert_eq!(base_offset, n * 10);
+    }
+    world.finish();
+}
+
+#[test]
+fn p10_a_held_produce_is_refused_when_its_deadline_passes() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[("max.message.bytes", "2000000")]));
+    world.disk.hold_writes = true;
+    let bytes = batch(BatchOptions::default(), world.wall_ms(), 10, 90_000);
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        let request = world.produce_request(key, -1, bytes.clone());
+        ids.push(world.ask(0, request));
+    }
+    let appended = world.shard(0).counts().produced_batches;
+    assert!(appended < 12);
+    world.pass(30_001);
+    let late: Vec<_> = ids.split_off(usize::try_from(appended).unwrap());
+    for id in late {
+        assert_eq!(world.code(id), ErrorCode::RequestTimedOut);
+    }
+    world.release_disk();
+    for id in ids {
+        assert_eq!(world.code(id), ErrorCode::None, "once appended the flush decides (O4)");
+    }
+    world.finish();
+}
+
+#[test]
+fn i1_a_duplicate_waits_for_the_flush_of_the_first_and_gets_its_offset() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.produce(key, plain(&world, 5));
+    world.disk.hold_writes = true;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let request = world.produce_request(key, -1, sequenced(4, 0, 0, 10));
+        ids.push(world.ask(0, request));
+    }
+    let next = world.produce_request(key, -1, sequenced(4, 0, 10, 1));
+    let next = world.ask(0, next);
+    assert!(ids.iter().all(|id| !world.is_answered(*id)));
+    world.release_disk();
+    let mut times = Vec::new();
+    for id in ids {
+        let Reply::Produced { base_offset, append_time_ns, .. } = world.reply(id) else { panic!() };
+        assert_eq!(base_offset, 5);
+        times.push(append_time_ns);
+    }
+    assert_eq!(times[0], times[1]);
+    assert!(matches!(world.reply(next), Reply::Produced { base_offset: 15, .. }));
+    assert_eq!(world.shard(0).counts().duplicate_batches, 1);
+    world.finish();
+}
+
+#[test]
+fn i2_gaps_are_out_of_order() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.produce(key, sequenced(4, 0, 0, 10));
+    let request = world.produce_request(key, -1, sequenced(4, 0, 11, 1));
+    let id = world.ask(0, request);
+    assert_eq!(world.code(id), ErrorCode::OutOfOrderSequenceNumber);
+    world.finish();
+}
+
+#[test]
+fn i6_a_crash_forgets_no_producer() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    for n in 0..7 {
+        world.produce(key, sequenced(4, 0, n * 10, 10));
+    }
+    world.crash();
+    for n in 2..7 {
+        let base = world.produce(key, sequenced(4, 0, n * 10, 10));
+        assert_eq!(base, u64::try_from(n).unwrap() * 10, "duplicate of batch {n}");
+    }
+    assert_eq!(world.produce(key, sequenced(4, 0, 70, 1)), 70);
+    let request = world.produce_request(key, -1, sequenced(4, 0, 99, 1));
+    let id = world.ask(0, request);
+    assert_eq!(world.code(id), ErrorCode::OutOfOrderSequenceNumber);
+    world.finish();
+}
+
+#[test]
+fn i6_a_clean_stop_keeps_producers_in_the_snapshot() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    for n in 0..7 {
+        world.produce(key, sequenced(4, 0, n * 10, 10));
+    }
+    world.stop();
+    let stopped = |notice: &Notice| matches!(notice, Notice::Stopped { .. });
+    assert!(world.notices.iter().any(stopped), "{:?}", world.notices);
+    world.crash();
+    assert_eq!(world.produce(key, sequenced(4, 0, 60, 10)), 60);
+    assert_eq!(world.produce(key, sequenced(4, 0, 70, 1)), 70);
+    world.finish();
+}
+
+#[test]
+fn i7_i8_producer_ids_come_from_reserved_blocks_and_epochs_rise() {
+    let mut world = World::new(1);
+    world.hold_meta = true;
+    let fresh = Request::InitProducerId { producer_id: -1, epoch: -1 };
+    let first = world.ask(0, fresh.clone());
+    assert!(!world.is_answered(first), "I8: reserved before use");
+    world.hold_meta = false;
+    let second = world.ask(0, fresh);
+    assert!(matches!(world.reply(first), Reply::ProducerId { producer_id: 1000, epoch: 0 }));
+    assert!(matches!(world.reply(second), Reply::ProducerId { producer_id: 1001, epoch: 0 }));
+    let bump = world.ask(0, Request::InitProducerId { producer_id: 1000, epoch: 3 });
+    assert!(matches!(world.reply(bump), Reply::ProducerId { producer_id: 1000, epoch: 4 }));
+    let used = world.ask(0, Request::InitProducerId { producer_id: 1000, epoch: 32_766 });
+    assert!(matches!(world.reply(used), Reply::ProducerId { producer_id: 1002, epoch: 0 }));
+    for _ in 0..1500 {
+        let id = world.ask(0, Request::InitProducerId { producer_id: -1, epoch: -1 });
+        let Reply::ProducerId { .. } = world.reply(id) else { panic!() };
+    }
+    world.finish();
+}
+
+#[test]
+fn p11_log_append_time_is_stamped_and_told() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[("message.timestamp.type", "LogAppendTime")]));
+    let bytes = batch(BatchOptions::default(), 5, 2, 10);
+    let request = world.produce_request(key, -1, bytes);
+    let id = world.ask(0, request);
+    assert!(matches!(world.reply(id), Reply::Produced { log_append_time: true, .. }));
+    let got = world.fetch(key, 0);
+    let max = i64::from_be_bytes(got.bytes[67 + 35..67 + 43].try_into().unwrap());
+    assert_eq!(max, world.wall_ms());
+    let batch = ringway_wire::batch::RecordBatchView::parse(&got.bytes[67..]).expect("whole");
+    assert!(batch.check_crc().is_ok(), "the CRC fits the stamped time");
+    world.finish();
+}
+
+#[test]
+fn p8_a_changed_limit_holds_for_the_next_produce() {
+    let mut world = World::new(1);
+    let topic = world.topic("t", 1, &[]);
+    world.produce(log(topic), plain(&world, 10));
+    world.set_config(topic, "max.message.bytes", "300");
+    let bytes = plain(&world, 10);
+    let request = world.produce_request(log(topic), -1, bytes);
+    let id = world.ask(0, request);
+    assert_eq!(world.code(id), ErrorCode::MessageTooLarge);
+    world.finish();
+}
+
+#[test]
+fn p15_a_topic_deleted_while_producing_fails_what_waits() {
+    let mut world = World::new(1);
+    let topic = world.topic("t", 1, &[]);
+    world.produce(log(topic), plain(&world, 1));
+    world.disk.hold_writes = true;
+    let bytes = plain(&world, 1);
+    let request = world.produce_request(log(topic), -1, bytes);
+    let waiting = world.ask(0, request);
+    let fetch = world.fetch_request(vec![super::world::part(log(topic), 1)], 1, 60_000);
+    let fetch = world.ask(0, fetch);
+    let gone = world.ask(0, Request::Meta(crate::request::MetaOp::DeleteTopic { topic_id: topic }));
+    assert!(matches!(world.reply(gone), Reply::Meta(_)));
+    assert_eq!(world.code(waiting), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(world.fetched(fetch)[0].code, ErrorCode::UnknownTopicOrPartition);
+    world.release_disk();
+    let id = world
+        .ask(0, Request::ListOffsets { key: log(topic), at: OffsetAt::Latest, leader_epoch: -1 });
+    assert_eq!(world.code(id), ErrorCode::UnknownTopicOrPartition);
+    let again = world.topic("t", 1, &[]);
+    assert_eq!(world.produce(log(again), plain(&world, 1)), 0);
+    world.finish();
+}
+
+#[test]
+fn d8_a_failed_write_fails_all_that_waits_and_all_that_comes() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.produce(key, plain(&world, 4));
+    world.disk.fail_writes = true;
+    let bytes = plain(&world, 1);
+    let request = world.produce_request(key, -1, bytes.clone());
+    let first = world.ask(0, request);
+    assert_eq!(world.code(first), ErrorCode::KafkaStorageError);
+    world.disk.fail_writes = false;
+    let request = world.produce_request(key, -1, bytes);
+    let second = world.ask(0, request);
+    assert_eq!(world.code(second), ErrorCode::KafkaStorageError);
+    assert_eq!(world.fetch(key, 0).high_watermark, 4, "reads below it go on");
+    let poisoned = |notice: &Notice| matches!(notice, Notice::Poisoned { .. });
+    assert!(world.notices.iter().any(poisoned));
+    world.finish();
+}
+
+#[test]
+fn a_stopping_shard_refuses_new_produces_with_a_retriable_code() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.produce(key, plain(&world, 1));
+    world.stop();
+    let bytes = plain(&world, 1);
+    let request = world.produce_request(key, -1, bytes);
+    let id = world.ask(0, request);
+    assert!(world.code(id).is_retriable());
+    world.finish();
+}
+
+#[test]
+fn b3_foreign_produces_cross_the_mesh_and_are_counted() {
+    let mut world = World::new(2);
+    let topic = world.topic("t", 2, &[]);
+    for partition in 0..2 {
+        let key = LogKey { topic_id: topic, partition };
+        let free = world.free_blocks(0);
+        let bytes = plain(&world, 2);
+        let id = world.produce_slice(key, &bytes);
+        assert!(matches!(world.reply(id), Reply::Produced { base_offset: 0, .. }), "{key}");
+        if shard_of(key, 2) == 1 {
+            assert_eq!(world.free_blocks(0), free, "the slice stayed and was released");
+        }
+        assert_eq!(world.offset(key, OffsetAt::Latest).0, 2);
+    }
+    let foreign = world.shard(0).counts().foreign_requests;
+    assert_eq!(foreign, 2, "one produce, one question for its offset");
+    world.finish();
+}
+
+#[test]
+fn an_idle_shard_is_never_woken() {
+    let mut world = World::new(1);
+    // A log with a retention has a reason to look at its age now and then.
+    let key = log(world.topic("t", 1, &[("retention.ms", "-1")]));
+    world.produce(key, plain(&world, 1));
+    // Checkpoints, retention and extents of what was written settle first.
+    world.pass(120_000);
+    let wakes = world.pass(60_000);
+    assert_eq!(wakes, 0);
+    assert_eq!(world.now_ns % MS, 0);
+    world.finish();
+}
+
+#[test]
+fn describe_log_tells_segments_and_nothing_above_the_high_watermark() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.produce(key, plain(&world, 3));
+    let id = world.ask(0, Request::DescribeLog { key });
+    let Reply::Log(facts) = world.reply(id) else { panic!() };
+    assert_eq!((facts.log_start, facts.high_watermark, facts.log_end), (0, 3, 3));
+    assert_eq!(facts.segments.len(), 1);
+    assert_eq!(facts.segments[0].end_offset, 3);
+    world.finish();
+}
