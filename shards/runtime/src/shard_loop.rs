@@ -358,3 +358,6 @@ impl Jobs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
