@@ -423,7 +423,8 @@ mod loom_tests {
                 }
             });
             bell.about_to_sleep();
-            if queue.load(Ordering::Acquire) == 0 {
+            // loom wakes spuriously too; a wake-up that was lost leaves this loop waiting for ever.
+            while queue.load(Ordering::Acquire) == 0 {
                 ring.wait();
             }
             bell.awake();

@@ -118,12 +118,14 @@ impl Node {
     fn wait_for<T>(&mut self, what: &str, mut pick: impl FnMut(FromShard) -> Option<T>) -> T {
         let asked = Instant::now();
         loop {
+            // Asked first: what it said before it ended is still there to be read.
+            let ended = self.thread.is_finished();
             if let Some((_, word)) = self.control.try_recv() {
                 if let Some(found) = pick(word) {
                     return found;
                 }
             } else {
-                assert!(asked.elapsed() < PATIENCE && !self.thread.is_finished(), "no {what}");
+                assert!(asked.elapsed() < PATIENCE && !ended, "no {what}");
                 std::thread::yield_now();
             }
         }
