@@ -32,17 +32,21 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
                 turn.warn(line);
             }
             open(turn, key, start, end, log_epoch);
+            rules.produces.retry(turn, key);
             rules.groups.log_opened(turn, key);
         }
         LogEvent::Created { key, log_epoch } => {
             open(turn, key, 0, 0, log_epoch);
+            rules.produces.retry(turn, key);
             rules.groups.log_opened(turn, key);
         }
         LogEvent::Offline(key, why) => {
-            turn.warn(format!("log {key} is offline: {why}"));
+            let message = format!("log {key} is offline: {why}");
+            turn.warn(message.clone());
             if let Some(partition) = turn.ground.partitions.get_mut(key) {
                 partition.standing = Standing::Offline(why);
             }
+            rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
         }
         LogEvent::Started(report) => {
             rules.openings.started(turn);

@@ -74,14 +74,21 @@ impl Partition {
         }
     }
 
-    /// Why it cannot be written now.
+    /// Why it cannot be written, now or soon. An opening log can: what comes meanwhile is held, because a
+    /// producer that pipelines would get its second batch in before it tries the first one again.
     pub(crate) fn unwritable(&self) -> Option<(ErrorCode, String)> {
         match &self.standing {
             Standing::Poisoned(why) => {
                 Some((ErrorCode::KafkaStorageError, format!("{} is poisoned: {why}", self.key)))
             }
-            Standing::Serving | Standing::Opening | Standing::Offline(_) => self.unreadable(),
+            Standing::Opening => None,
+            Standing::Serving | Standing::Offline(_) => self.unreadable(),
         }
+    }
+
+    /// Its log is being made or recovered.
+    pub(crate) fn opening(&self) -> bool {
+        matches!(self.standing, Standing::Opening)
     }
 
     /// Whether a client's idea of the leader epoch is ours (kafka.md F8); −1 asks for no check.

@@ -229,6 +229,9 @@ fn admit(ground: &Ground, produce: &Produce) -> Result<(), (ErrorCode, String)> 
     if let Some(refusal) = partition.unwritable() {
         return Err(refusal);
     }
+    if partition.opening() {
+        return Ok(());
+    }
     let in_sync = partition.leader.in_sync();
     let needed = partition.topic.config.insync_replicas_min;
     if produce.acks == -1 && needed > in_sync {
@@ -284,6 +287,12 @@ fn append(
     if produce.deadline_ns < now.mono_ns {
         let message = "the deadline passed before the append".to_owned();
         return Attempt::Refused(ErrorCode::RequestTimedOut, message);
+    }
+    if let Some((code, message)) = partition.unwritable() {
+        return Attempt::Refused(code, message);
+    }
+    if partition.opening() {
+        return Attempt::Busy;
     }
     let bytes = payload_bytes(blocks, &produce.payload);
     let checked = match batch_rules::check(bytes, &partition.topic.config, now.wall_ms()) {

@@ -2,6 +2,7 @@
 
 use super::world::{MS, World, batch, sequenced};
 use crate::request::{Notice, OffsetAt, Payload, Reply, Request};
+use crate::topic_config::TopicConfig;
 use ringway_wire::batch_writer::BatchOptions;
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
@@ -108,6 +109,31 @@ fn p10_busy_logs_keep_produces_in_order_until_there_is_room() {
         let Reply::Produced { base_offset, .. } = world.reply(id) else { panic!() };
         assert_eq!(base_offset, n * 10);
     }
+    world.finish();
+}
+
+#[test]
+fn produces_to_a_log_that_is_being_made_wait_and_keep_their_order() {
+    let mut world = World::new(1);
+    let key = log(world.add_topic("t", 1, TopicConfig::default(), false));
+    let requests: Vec<_> = (1..=3).map(|records| plain(&world, records)).collect();
+    let ids: Vec<_> = requests
+        .into_iter()
+        .map(|bytes| {
+            let request = world.produce_request(key, 1, bytes);
+            world.ask_only(0, request)
+        })
+        .collect();
+    assert!(ids.iter().all(|id| !world.is_answered(*id)), "the log is not there yet");
+    world.run();
+    let offsets: Vec<_> = ids
+        .into_iter()
+        .map(|id| match world.reply(id) {
+            Reply::Produced { base_offset, .. } => base_offset,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(offsets, [0, 1, 3]);
     world.finish();
 }
 
