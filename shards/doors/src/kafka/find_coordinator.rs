@@ -4,12 +4,13 @@
 //! Not here: what a coordinator does (`partition`).
 
 use super::call::{Asked, Head, respond, text};
-use super::metadata::{OFFSETS_TOPIC, create};
+use super::metadata::create;
 use crate::door::Close;
 use crate::turn::Turn;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use ringway_partition::catalog::{Broker, Catalog};
+use ringway_partition::group::{OFFSETS_TOPIC, partition_of_group};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 
@@ -102,26 +103,4 @@ fn find<'a>(
     let key = LogKey { topic_id: topic.id, partition };
     let id = catalog.broker_of_shard(shard_of(key, catalog.shard_count));
     catalog.brokers.iter().find(|broker| broker.id == id).ok_or(missing)
-}
-
-/// Kafka's rule: the absolute value of Java's string hash, modulo the partitions.
-pub(crate) fn partition_of_group(group: &str, partitions: u32) -> u32 {
-    let hash = group
-        .encode_utf16()
-        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    // Kafka's `abs` maps the smallest number to 0.
-    hash.checked_abs().unwrap_or(0).unsigned_abs() % partitions.max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_has_the_partition_that_kafka_gives_it() {
-        // Java: "abc".hashCode() = 96354; "polygenelubricants".hashCode() = Integer.MIN_VALUE.
-        assert_eq!(partition_of_group("abc", 50), 96354 % 50);
-        assert_eq!(partition_of_group("polygenelubricants", 50), 0);
-        assert_eq!(partition_of_group("", 50), 0);
-    }
 }

@@ -11,6 +11,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use ringway_partition::catalog::{Catalog, Topic};
+use ringway_partition::group::OFFSETS_TOPIC;
 use ringway_partition::request::{MetaAnswer, MetaOp, Reply, Request};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, TopicUuid, shard_of};
@@ -20,8 +21,6 @@ use std::collections::BTreeMap;
 const TOPIC_OPERATIONS: i32 = 0x0DF8;
 /// The same for the cluster.
 const CLUSTER_OPERATIONS: i32 = 0x1FA0;
-/// The broker's own topic of committed offsets.
-pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// The request while topics are being created.
 pub(crate) struct Waiting {
