@@ -5,9 +5,11 @@
 
 use crate::blocks::{Blocks, Slice};
 use crate::event::LogCounts;
-use crate::frame::{CRC_FROM, HEADER_BYTES, KAFKA_AT, REGION, align_up, header_place, region_of, within};
+use crate::frame::{
+    CRC_FROM, HEADER_BYTES, KAFKA_AT, REGION, align_up, header_place, region_of, within,
+};
 use crate::io::Now;
-use crate::log::{Group, Log, Roll};
+use crate::log::{Group, Log, Phase, Roll};
 use crate::turn::Shared;
 use crc_fast::CrcAlgorithm;
 use ringway_wire::header::{Encoding, Kind, Line, flags_of_attributes, stamp};
@@ -92,7 +94,6 @@ const LOG_APPEND_TIME: i16 = 1 << 3;
 #[derive(Clone, Copy)]
 struct BatchHead {
     frame_len: u32,
-    crc: u32,
     attributes: i16,
     last_delta: u32,
     max_timestamp: i64,
@@ -131,7 +132,6 @@ fn examine(batch: &[u8], facts: AppendFacts, limit: u32) -> Result<BatchHead, Ap
     let batch_length = i64::from(i32::from_be_bytes(be(batch, 8)));
     let mut head = BatchHead {
         frame_len: fits,
-        crc: stored,
         attributes,
         last_delta: u32::try_from(last_delta).unwrap_or(0),
         max_timestamp: i64::from_be_bytes(be(batch, MAX_TIMESTAMP_AT)),
@@ -178,7 +178,9 @@ impl Log {
     ) -> Result<Appended, AppendError> {
         self.refuse_when_closed(shared)?;
         let head = match batch {
-            Batch::Slice(slice) => examine(blocks.bytes(slice), facts, shared.config.frame_bytes_max)?,
+            Batch::Slice(slice) => {
+                examine(blocks.bytes(slice), facts, shared.config.frame_bytes_max)?
+            }
             Batch::Bytes(bytes) => examine(bytes, facts, shared.config.frame_bytes_max)?,
         };
         let spot = self.find_spot(head.frame_len, now, shared)?;
@@ -195,17 +197,25 @@ impl Log {
         if let Some(reason) = &self.poison {
             return Err(AppendError::Poisoned(reason.clone()));
         }
+        if let Phase::Offline(reason) = &self.phase {
+            return Err(AppendError::Poisoned(reason.clone()));
+        }
         if !self.is_live() {
             return Err(AppendError::Unknown);
         }
-        if !shared.started || shared.stopping || self.truncation.is_some() || !self.dropping.aside.is_empty() {
+        if !shared.started || shared.stopping || self.truncation.is_some() || self.has_beyond() {
             return Err(AppendError::Busy);
         }
         Ok(())
     }
 
     /// Where a frame of this length goes, by the rules for groups (P1, P2), segments and space.
-    fn find_spot(&mut self, frame_len: u32, now: Now, shared: &mut Shared) -> Result<Spot, AppendError> {
+    fn find_spot(
+        &mut self,
+        frame_len: u32,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<Spot, AppendError> {
         let block = u64::from(shared.facts.block);
         let len = u64::from(frame_len);
         let limit = self.settings.segment_bytes;
@@ -242,7 +252,11 @@ impl Log {
         let room = match self.roll {
             Roll::Prepared(_, bytes) if spot.rolls => bytes,
             Roll::Idle | Roll::Preparing | Roll::Prepared(..) | Roll::Adopting | Roll::Syncing => {
-                if spot.rolls { 0 } else { self.active().file_bytes }
+                if spot.rolls {
+                    0
+                } else {
+                    self.active().file_bytes
+                }
             }
         };
         if self.no_space_until.is_some() && align_up(spot.position + len, block) > room {
@@ -268,7 +282,13 @@ impl Log {
     }
 
     /// Takes blocks so that the frame's bytes have a place. False: none are free.
-    fn cover(&mut self, spot: Spot, frame_len: u32, blocks: &mut Blocks, shared: &mut Shared) -> bool {
+    fn cover(
+        &mut self,
+        spot: Spot,
+        frame_len: u32,
+        blocks: &mut Blocks,
+        shared: &mut Shared,
+    ) -> bool {
         let base = if spot.rolls { self.head.offset } else { self.active_base() };
         let end = spot.position + u64::from(frame_len);
         let mut region = region_of(spot.position);
@@ -350,7 +370,8 @@ impl Log {
                 Batch::Slice(slice) => blocks.copy(slice.part(done, upto), block, start),
                 Batch::Bytes(bytes) => {
                     let from = (start - blocks.frozen_end(block)) as usize;
-                    blocks.tail_mut(block)[from..from + upto - done].copy_from_slice(&bytes[done..upto]);
+                    blocks.tail_mut(block)[from..from + upto - done]
+                        .copy_from_slice(&bytes[done..upto]);
                 }
             }
             at += (upto - done) as u64;

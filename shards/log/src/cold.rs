@@ -82,7 +82,10 @@ pub(crate) struct ColdRead {
 
 impl std::fmt::Debug for ColdRead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ColdRead").field("ticket", &self.ticket).field("want", &self.want).finish_non_exhaustive()
+        f.debug_struct("ColdRead")
+            .field("ticket", &self.ticket)
+            .field("want", &self.want)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +163,9 @@ impl ColdRead {
             }
             self.restart(blocks);
         }
-        let Some(si) = by_base(log.segments, self.base) else { return ColdStep::Done(Outcome::Gone) };
+        let Some(si) = by_base(log.segments, self.base) else {
+            return ColdStep::Done(Outcome::Gone);
+        };
         self.at.si = si;
         let step = self.walk(log, blocks);
         self.base = log.segments[self.at.si].base;
@@ -220,7 +225,11 @@ impl ColdRead {
                         return Ok(step);
                     }
                 }
-                None if log.segments.get(self.at.si + 1).is_some_and(|after| after.base == self.at.o) => {
+                None if log
+                    .segments
+                    .get(self.at.si + 1)
+                    .is_some_and(|after| after.base == self.at.o) =>
+                {
                     (self.at.si, self.at.p) = (self.at.si + 1, 0);
                 }
                 None => {
@@ -268,25 +277,33 @@ impl ColdRead {
         match self.want {
             Want::Time { .. } => {
                 let base = placed.head.base_offset;
-                Some(ColdStep::Done(Outcome::Time((placed.head.next_offset() <= upto).then_some(base))))
+                Some(ColdStep::Done(Outcome::Time(
+                    (placed.head.next_offset() <= upto).then_some(base),
+                )))
             }
             Want::Place { .. } => Some(ColdStep::Done(Outcome::Place(Some(placed)))),
             Want::Frames { bytes_max, .. } => {
                 let more = placed.head.frame_len as usize - KAFKA_AT;
-                let full = !self.frames.frames.is_empty() && self.kafka_bytes + more > bytes_max as usize;
+                let full =
+                    !self.frames.frames.is_empty() && self.kafka_bytes + more > bytes_max as usize;
                 if full || placed.head.next_offset() > upto {
                     return Some(self.finish());
                 }
                 let first_slice = self.frames.slices.len();
                 let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-                self.partial = Some(Partial { placed, position: placed.position, digest, first_slice });
+                self.partial =
+                    Some(Partial { placed, position: placed.position, digest, first_slice });
                 None
             }
         }
     }
 
     /// Holds and hashes the pieces of a frame as they come in.
-    fn gather(&mut self, log: &ColdLog<'_>, blocks: &mut Blocks) -> Result<Option<ColdStep>, Missing> {
+    fn gather(
+        &mut self,
+        log: &ColdLog<'_>,
+        blocks: &mut Blocks,
+    ) -> Result<Option<ColdStep>, Missing> {
         let Some(mut partial) = self.partial.take() else { return Ok(None) };
         let placed = partial.placed;
         let base = log.segments[placed.si].base;
@@ -356,7 +373,11 @@ impl ColdRead {
     }
 
     /// Finds how far the damage reaches.
-    fn repair_on(&mut self, log: &ColdLog<'_>, blocks: &Blocks) -> Result<Option<ColdStep>, Missing> {
+    fn repair_on(
+        &mut self,
+        log: &ColdLog<'_>,
+        blocks: &Blocks,
+    ) -> Result<Option<ColdStep>, Missing> {
         let Some(mut scan) = self.repair.take() else { return Ok(None) };
         let step = scan.step(&self.view(log, blocks));
         match step {
@@ -379,7 +400,9 @@ impl ColdRead {
     pub(crate) fn after_damage(&mut self, range: &Damaged) -> Option<Outcome> {
         match self.want {
             Want::Frames { from, .. } if from >= range.to => None,
-            Want::Frames { .. } if self.frames.frames.is_empty() => Some(Outcome::Quarantined(range.to)),
+            Want::Frames { .. } if self.frames.frames.is_empty() => {
+                Some(Outcome::Quarantined(range.to))
+            }
             Want::Frames { .. } => Some(Outcome::Frames(std::mem::take(&mut self.frames))),
             Want::Time { .. } => None,
             Want::Place { .. } => Some(Outcome::Place(None)),

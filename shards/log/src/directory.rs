@@ -148,7 +148,8 @@ impl DirectoryStart {
         let answer = match result {
             Ok(answer) => answer,
             Err(errno) => {
-                self.refusal = Some(format!("log directory: {ask:?} failed with errno {}", errno.0));
+                self.refusal =
+                    Some(format!("log directory: {ask:?} failed with errno {}", errno.0));
                 return;
             }
         };
@@ -242,7 +243,10 @@ impl DirectoryStart {
             Stage::RemoveMarker => {
                 for (shard, generation) in self.files.clone() {
                     let file = SmallFile::Checkpoint { shard, generation };
-                    self.ask(Ask::Checkpoint(shard, generation), |id| IoRequest::ReadSmall { id, file });
+                    self.ask(Ask::Checkpoint(shard, generation), |id| IoRequest::ReadSmall {
+                        id,
+                        file,
+                    });
                 }
                 Stage::Checkpoints
             }
@@ -310,8 +314,32 @@ impl DirectoryStart {
     }
 }
 
-/// `shard-<shard>.<generation>`.
-fn checkpoint_name(name: &str) -> Option<(u32, u64)> {
+impl DirectoryFacts {
+    /// What a stopped directory says, for tools that change nothing: `meta` and every checkpoint file's body.
+    ///
+    /// # Errors
+    /// A text that names cause and remedy: `meta` is damaged or of a newer format.
+    pub fn inspect(
+        meta: &[u8],
+        checkpoints: Vec<(u32, u64, Vec<u8>)>,
+        logs: Vec<LogKey>,
+    ) -> Result<DirectoryFacts, String> {
+        let Meta { uuid, block, secret, start_counter } = decode_meta(meta)?;
+        Ok(DirectoryFacts {
+            uuid,
+            block,
+            secret,
+            start_counter,
+            clean: Vec::new(),
+            checkpoints,
+            logs,
+        })
+    }
+}
+
+/// `shard-<shard>.<generation>`: a checkpoint file's name.
+#[must_use]
+pub fn checkpoint_name(name: &str) -> Option<(u32, u64)> {
     let (shard, generation) = name.strip_prefix("shard-")?.split_once('.')?;
     Some((shard.parse().ok()?, generation.parse().ok()?))
 }

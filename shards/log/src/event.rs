@@ -162,4 +162,3 @@ pub struct LogCounts {
     /// Bytes of tail held in memory.
     pub tail_bytes: u64,
 }
-

@@ -23,11 +23,11 @@ pub(crate) enum WriteFailure {
 }
 
 impl Log {
-    /// Writes the open group when nothing stands in its way.
-    pub(crate) fn submit(&mut self, turn: &mut Turn<'_>) {
-        let Some(group) = self.group else { return };
+    /// Writes the open group when nothing stands in its way. True: it is on its way.
+    pub(crate) fn submit(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(group) = self.group else { return false };
         if self.in_flight.is_some() || self.is_poisoned() || group.frames == 0 {
-            return;
+            return false;
         }
         let block = turn.block();
         let end = align_up(self.head.position, block);
@@ -36,10 +36,10 @@ impl Log {
             let active = self.active();
             (active.ready, active.file_bytes, active.file)
         };
-        let Some(file) = file.filter(|_| ready && end <= room) else { return };
+        let Some(file) = file.filter(|_| ready && end <= room) else { return false };
         if bytes > self.bound_durable() {
             turn.shared.checkpoint_urgent = true;
-            return;
+            return false;
         }
         self.zero(self.head.position, end, turn.blocks);
         let first = u32::try_from(turn.io.slices.len()).unwrap_or(u32::MAX);
@@ -62,6 +62,7 @@ impl Log {
         self.last_group_bytes = bytes;
         turn.shared.counts.group_writes += 1;
         turn.shared.counts.written_bytes += bytes;
+        true
     }
 
     /// Freezes `start..end` of the active segment, block by block, as the gather list.
@@ -75,7 +76,11 @@ impl Log {
         while at < end {
             let upto = end.min((u64::from(region_of(at)) + 1) * REGION);
             let tail = &self.tail.blocks[index];
-            assert_eq!((tail.base, tail.region), (base, region_of(at)), "tail blocks are contiguous");
+            assert_eq!(
+                (tail.base, tail.region),
+                (base, region_of(at)),
+                "tail blocks are contiguous"
+            );
             let stop = within(at) + u32::try_from(upto - at).unwrap_or(0);
             let slice = turn.blocks.freeze(tail.block, within(at), stop);
             turn.io.slices.push(slice);

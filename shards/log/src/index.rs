@@ -32,7 +32,12 @@ pub(crate) struct SparseIndex {
 
 impl Default for SparseIndex {
     fn default() -> SparseIndex {
-        SparseIndex { entries: Vec::new(), max_time: i64::MIN, stride: STRIDE_BYTES, next_at: STRIDE_BYTES }
+        SparseIndex {
+            entries: Vec::new(),
+            max_time: i64::MIN,
+            stride: STRIDE_BYTES,
+            next_at: STRIDE_BYTES,
+        }
     }
 }
 
@@ -77,7 +82,11 @@ impl SparseIndex {
     }
 
     /// From a snapshot.
-    pub(crate) fn from_entries(entries: Vec<IndexEntry>, max_time: i64, position: u64) -> SparseIndex {
+    pub(crate) fn from_entries(
+        entries: Vec<IndexEntry>,
+        max_time: i64,
+        position: u64,
+    ) -> SparseIndex {
         let next_at = position - position % STRIDE_BYTES + STRIDE_BYTES;
         SparseIndex { entries, max_time, stride: STRIDE_BYTES, next_at }
     }
@@ -100,7 +109,8 @@ mod tests {
                 assert!(index.entries.len() <= 16);
             }
             for offset in 0..3000 {
-                let floor = index.floor(offset).map_or((0, 0), |entry| (entry.offset, entry.position));
+                let floor =
+                    index.floor(offset).map_or((0, 0), |entry| (entry.offset, entry.position));
                 assert!(floor.0 <= offset && floor.1 == floor.0 * 100);
                 assert!(thin || offset - floor.0 < 3 * 16);
             }

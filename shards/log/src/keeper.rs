@@ -53,7 +53,8 @@ impl Keeper {
         if self.writing.is_some() || !(shared.checkpoint_dirty || shared.checkpoint_urgent) {
             return None;
         }
-        let interval = if shared.checkpoint_urgent { 0 } else { shared.config.checkpoint_interval_ns };
+        let interval =
+            if shared.checkpoint_urgent { 0 } else { shared.config.checkpoint_interval_ns };
         Some((self.last_ns + interval).max(self.not_before_ns))
     }
 

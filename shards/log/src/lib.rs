@@ -37,11 +37,12 @@ mod snapshot;
 mod start;
 mod stop;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod truncate;
 mod turn;
 mod verdict;
+pub mod verify;
 mod window;
-#[cfg(test)]
-mod tests;
 
 pub use logs::SegmentFacts;

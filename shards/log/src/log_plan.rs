@@ -12,6 +12,9 @@ use crate::segment::Segment;
 use crate::snapshot;
 use crate::turn::Turn;
 
+/// Open segments of a shard above which sealed ones are closed.
+const OPEN_FILES_MAX: usize = 512;
+
 impl Log {
     /// Does what is due. `ticket` is free for a read of its own.
     pub(crate) fn plan(&mut self, ticket: u64, turn: &mut Turn<'_>) {
@@ -22,8 +25,9 @@ impl Log {
             Phase::Recovering(_) | Phase::Offline(_) | Phase::Gone => return,
         }
         if self.truncation.is_none() {
-            self.submit(turn);
-            self.roll_ahead(turn);
+            if self.submit(turn) {
+                self.roll_ahead(turn);
+            }
         } else {
             self.plan_truncation(ticket, turn);
             self.plan_truncation_end(turn);
@@ -40,10 +44,41 @@ impl Log {
         }
         self.save_quarantine(turn);
         self.plan_snapshot(turn);
+        if turn.shared.open_files > OPEN_FILES_MAX {
+            self.close_idle(turn);
+        }
+    }
+
+    /// Closes sealed segments nobody reads; the next read opens them again.
+    fn close_idle(&mut self, turn: &mut Turn<'_>) {
+        if !self.reads.is_empty() || self.truncation.is_some() {
+            return;
+        }
+        let settled = self.flushed.offset;
+        let idle = |segment: &&mut Segment| {
+            segment.sealed
+                && segment.trimmed
+                && segment.extending.is_none()
+                && segment.end_offset <= settled
+        };
+        let files: Vec<_> = self
+            .segments
+            .iter_mut()
+            .filter(idle)
+            .filter_map(|segment| segment.file.take())
+            .collect();
+        for file in files {
+            self.close_file(Some(file), turn);
+        }
     }
 
     /// An answer. Some: a failed durable write, which concerns every log with unflushed writes.
-    pub(crate) fn on_io(&mut self, op: LogOp, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) -> Option<String> {
+    pub(crate) fn on_io(
+        &mut self,
+        op: LogOp,
+        result: Result<IoOk, Errno>,
+        turn: &mut Turn<'_>,
+    ) -> Option<String> {
         if let Phase::Recovering(recovery) = &mut self.phase {
             recovery.on_io(op, result, turn);
             return None;
@@ -55,12 +90,17 @@ impl Log {
         self.busy = self.busy.saturating_sub(1);
         match op {
             LogOp::Group => return self.on_group(result, turn),
-            LogOp::Prepare | LogOp::Adopt | LogOp::SyncNew | LogOp::Extend { .. } | LogOp::Trim(_) => {
+            LogOp::Prepare
+            | LogOp::Adopt
+            | LogOp::SyncNew
+            | LogOp::Extend { .. }
+            | LogOp::Trim(_) => {
                 self.on_segment_io(op, result, turn);
             }
-            LogOp::Unlink | LogOp::SyncUnlinked | LogOp::SetAside | LogOp::SyncAside => {
-                self.on_drop_io(op, result, turn);
-            }
+            LogOp::Unlink => self.on_unlinked(&result, turn),
+            LogOp::SyncUnlinked => self.on_unlink_synced(&result, turn),
+            LogOp::SetAside => self.on_set_aside(&result, turn),
+            LogOp::SyncAside => self.on_aside_synced(&result, turn),
             LogOp::Open(base) => self.on_open(base, result, turn),
             LogOp::Quarantine => self.on_quarantine(result, turn),
             LogOp::PartitionMeta => self.on_partition_meta(result, turn),
@@ -99,7 +139,8 @@ impl Log {
         let Some(front) = self.tail.blocks.front() else { return false };
         let busy = |segment: u64, start: u64| front.base == segment && front.region_end() > start;
         if let Some(slice) = self.in_flight_slices.first()
-            && let Some(first) = self.tail.blocks.iter().position(|block| block.block == slice.block)
+            && let Some(first) =
+                self.tail.blocks.iter().position(|block| block.block == slice.block)
             && first == 0
         {
             return false;

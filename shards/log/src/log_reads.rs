@@ -6,7 +6,9 @@
 use crate::blocks::{Blocks, Slice};
 use crate::cold::{ColdLog, ColdRead, ColdStep, Outcome, Want};
 use crate::event::{LogEvent, ReadFailure};
-use crate::frame::{HEADER_BYTES, Head, KAFKA_AT, REGION, align_up, has_magic, header_place, verified_head, within};
+use crate::frame::{
+    HEADER_BYTES, Head, KAFKA_AT, REGION, align_up, has_magic, header_place, verified_head, within,
+};
 use crate::io::{Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Log, Phase, Truncation};
 use crate::ops::LogOp;
@@ -60,7 +62,9 @@ impl Log {
 
     fn start_cold(&mut self, want: Want, ticket: u64, turn: &mut Turn<'_>) {
         let si = match want {
-            Want::Frames { from: offset, .. } | Want::Place { offset } => holder(&self.segments, offset).unwrap_or(0),
+            Want::Frames { from: offset, .. } | Want::Place { offset } => {
+                holder(&self.segments, offset).unwrap_or(0)
+            }
             Want::Time { at_ms, .. } => {
                 let late = |at: &usize| self.segments[*at].max_timestamp.0 >= at_ms;
                 (0..self.segments.len()).find(late).unwrap_or(self.segments.len() - 1)
@@ -68,7 +72,9 @@ impl Log {
         };
         let segment = &self.segments[si];
         let floor = match want {
-            Want::Frames { from: offset, .. } | Want::Place { offset } => segment.index.floor(offset),
+            Want::Frames { from: offset, .. } | Want::Place { offset } => {
+                segment.index.floor(offset)
+            }
             Want::Time { at_ms, .. } => segment.index.floor_time(at_ms),
         };
         let base = segment.base;
@@ -82,7 +88,13 @@ impl Log {
     }
 
     /// See `Logs::find_time`.
-    pub(crate) fn find_time(&mut self, at_ms: i64, upto: u64, ticket: u64, turn: &mut Turn<'_>) -> TimeFound {
+    pub(crate) fn find_time(
+        &mut self,
+        at_ms: i64,
+        upto: u64,
+        ticket: u64,
+        turn: &mut Turn<'_>,
+    ) -> TimeFound {
         let upto = upto.min(self.flushed.offset);
         let none = self.segments.iter().all(|segment| segment.max_timestamp.0 < at_ms);
         if !self.is_live() || none || upto <= self.log_start {
@@ -318,7 +330,14 @@ impl Log {
     }
 
     /// Frames from the tail, by reference. The bytes of all of them; 0: not there.
-    fn read_tail(&self, from: u64, upto: u64, bytes_max: u32, turn: &mut Turn<'_>, into: &mut FrameList) -> u64 {
+    fn read_tail(
+        &self,
+        from: u64,
+        upto: u64,
+        bytes_max: u32,
+        turn: &mut Turn<'_>,
+        into: &mut FrameList,
+    ) -> u64 {
         let Some(mut place) = self.tail.find(from) else { return 0 };
         let (block, secret) = (turn.block(), turn.secret());
         let (mut bytes, mut kafka_bytes) = (0u64, 0usize);
@@ -344,7 +363,9 @@ impl Log {
                 return bytes;
             }
             let end = position + u64::from(head.frame_len);
-            let Some((index, at)) = self.tail_next(place.index, end, block, turn.blocks) else { return bytes };
+            let Some((index, at)) = self.tail_next(place.index, end, block, turn.blocks) else {
+                return bytes;
+            };
             place = crate::tail::TailPlace { index, at, offset: next };
         }
     }
@@ -356,20 +377,31 @@ impl Log {
     }
 
     /// Where the frame after one that ends at `end` starts: here, behind the boundary, at the next group, in the next segment.
-    fn tail_next(&self, index: usize, end: u64, block: u64, blocks: &Blocks) -> Option<(usize, u32)> {
+    fn tail_next(
+        &self,
+        index: usize,
+        end: u64,
+        block: u64,
+        blocks: &Blocks,
+    ) -> Option<(usize, u32)> {
         let base = self.tail.blocks[index].base;
         if base != self.active_base() {
             let at = by_base(&self.segments, base)?;
             if self.segments[at].end_position == end {
                 let next = self.segments.get(at + 1)?.base;
-                let index = (index..self.tail.blocks.len()).find(|at| self.tail.blocks[*at].base == next)?;
+                let index = (index..self.tail.blocks.len())
+                    .find(|at| self.tail.blocks[*at].base == next)?;
                 return Some((index, 0));
             }
         }
         let place = |position: u64| {
             let region = crate::frame::region_of(position);
             let step = (region - self.tail.blocks[index].region) as usize;
-            let found = self.tail.blocks.get(index + step).filter(|block| block.base == base && block.region == region);
+            let found = self
+                .tail
+                .blocks
+                .get(index + step)
+                .filter(|block| block.base == base && block.region == region);
             found.map(|_| (index + step, within(position)))
         };
         let near = header_place(end);
@@ -406,6 +438,8 @@ impl Log {
     /// Whether reads or a truncation still look at segments up to this place.
     pub(crate) fn reads_below(&self, base: u64) -> bool {
         let seeking = matches!(self.truncation, Some(Truncation::Seeking(_)));
-        seeking || matches!(self.phase, Phase::Recovering(_)) || self.reads.iter().any(|read| read.base <= base)
+        seeking
+            || matches!(self.phase, Phase::Recovering(_))
+            || self.reads.iter().any(|read| read.base <= base)
     }
 }

@@ -4,9 +4,7 @@
 //! Not here: what batches mean (`partition`), how I/O is done (`runtime`, `sim`), one log's parts (`log.rs`).
 
 pub use crate::append::{AppendError, AppendFacts, Appended, Batch};
-pub use crate::event::{
-    BatchFacts, LogCounts, LogEvent, ReadFailure, SegmentFacts, StartReport,
-};
+pub use crate::event::{BatchFacts, LogCounts, LogEvent, ReadFailure, SegmentFacts, StartReport};
 pub use crate::read::{ReadStart, ReadTicket, TimeFound};
 pub use crate::settings::{Durability, LogSettings, LogsConfig};
 
@@ -58,7 +56,8 @@ impl Logs {
         blocks: &mut Blocks,
         io: &mut IoOut,
     ) -> Logs {
-        let read = |(shard, _, body): &(u32, u64, Vec<u8>)| Some((*shard, checkpoint::decode(body)?));
+        let read =
+            |(shard, _, body): &(u32, u64, Vec<u8>)| Some((*shard, checkpoint::decode(body)?));
         let files: Vec<(u32, Checkpoint)> = facts.checkpoints.iter().filter_map(read).collect();
         let generations = facts.checkpoints.iter().map(|(_, generation, _)| *generation);
         let keeper = Keeper::new(generations);
@@ -203,7 +202,9 @@ impl Logs {
                 }
             }
         }
-        let keeps = |log: &Log| log.settings.retention_bytes.is_some() || log.settings.retention_ns.is_some();
+        let keeps = |log: &Log| {
+            log.settings.retention_bytes.is_some() || log.settings.retention_ns.is_some()
+        };
         let retention = self.logs.iter().any(keeps).then_some(self.retention_at_ns);
         let wake = [due, retention].into_iter().flatten().min();
         self.wake_at(now, wake)
@@ -310,7 +311,9 @@ impl Logs {
     pub fn max_timestamp(&self, key: LogKey) -> Option<(i64, u64)> {
         let log = self.log(key)?;
         let times = log.segments.iter().map(|segment| segment.max_timestamp);
-        times.filter(|time| time.0 >= 0).reduce(|best, time| if time.0 > best.0 { time } else { best })
+        times
+            .filter(|time| time.0 >= 0)
+            .reduce(|best, time| if time.0 > best.0 { time } else { best })
     }
 
     /// Truncates logically to `offset` (Z4): a new log_epoch, two checkpoint generations, then
@@ -365,7 +368,8 @@ impl Logs {
     /// Segments, oldest first.
     #[must_use]
     pub fn segments(&self, key: LogKey) -> Vec<SegmentFacts> {
-        self.log(key).map_or_else(Vec::new, |log| log.segments.iter().map(|one| one.facts()).collect())
+        self.log(key)
+            .map_or_else(Vec::new, |log| log.segments.iter().map(|one| one.facts()).collect())
     }
 
     /// Counts since start.

@@ -36,7 +36,7 @@ pub(crate) fn hash_range(
         let index = region_of(*from);
         let bytes = view.chunk(si, index)?;
         let upto = to.min((u64::from(index) + 1) * REGION);
-        let end = if upto % REGION == 0 { bytes.len() } else { within(upto) as usize };
+        let end = if upto.is_multiple_of(REGION) { bytes.len() } else { within(upto) as usize };
         digest.update(bytes.get(within(*from) as usize..end.min(bytes.len())).unwrap_or(&[]));
         *from = upto;
     }

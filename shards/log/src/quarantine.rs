@@ -99,7 +99,9 @@ impl Quarantine {
         let mut out = Writer::new(MAGIC, VERSION);
         out.count(self.entries.len());
         for entry in &self.entries {
-            for number in [entry.segment, entry.at, entry.until, entry.from, entry.to, entry.found_ns] {
+            for number in
+                [entry.segment, entry.at, entry.until, entry.from, entry.to, entry.found_ns]
+            {
                 out.u64(number);
             }
             out.u8(match entry.damage {

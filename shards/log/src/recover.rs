@@ -35,7 +35,7 @@ enum Phase {
     SyncUnlinked,
     Opening,
     Scan,
-    Payload(PayloadCheck),
+    Payload(Box<PayloadCheck>),
     Replay,
     Flushing,
     Syncing,
@@ -70,7 +70,9 @@ pub(crate) struct Recovered {
 pub(crate) enum Progress {
     Working,
     /// There is nothing on disk: to be made like a new log.
-    Absent { epoch: u32 },
+    Absent {
+        epoch: u32,
+    },
     Ready(Box<Recovered>),
     Offline(String),
 }
@@ -105,7 +107,12 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    pub(crate) fn new(key: LogKey, slot: u32, entries: Vec<Found>, settings: &LogSettings) -> Recovery {
+    pub(crate) fn new(
+        key: LogKey,
+        slot: u32,
+        entries: Vec<Found>,
+        settings: &LogSettings,
+    ) -> Recovery {
         Recovery {
             key,
             slot,
@@ -144,7 +151,8 @@ impl Recovery {
     /// An answer for this log.
     pub(crate) fn on_io(&mut self, op: LogOp, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
         if let LogOp::Chunk { base, index, piece, .. } = op {
-            self.scanned_bytes += self.window.on_read(self.slot, (base, index, piece), result, turn);
+            self.scanned_bytes +=
+                self.window.on_read(self.slot, (base, index, piece), result, turn);
             return;
         }
         self.waiting -= 1;
@@ -162,7 +170,8 @@ impl Recovery {
                 turn.shared.open_files += 1;
                 if let Some(at) = by_base(&self.segments, base) {
                     let segment = &mut self.segments[at];
-                    (segment.file, segment.file_bytes, segment.opening) = (Some(file), bytes, false);
+                    (segment.file, segment.file_bytes, segment.opening) =
+                        (Some(file), bytes, false);
                 }
             }
             (LogOp::Prepare, Ok(IoOk::File { file, bytes })) => {
@@ -174,12 +183,15 @@ impl Recovery {
             (LogOp::Quarantine, Ok(_)) => self.quarantine.saved = self.quarantine.version,
             (LogOp::Unlink, Err(ENOENT)) => {}
             (_, Ok(_)) => {}
-            (op, Err(errno)) => self.failure = Some(format!("{op:?} failed with errno {}", errno.0)),
+            (op, Err(errno)) => {
+                self.failure = Some(format!("{op:?} failed with errno {}", errno.0))
+            }
         }
     }
 
     fn listed(&mut self, names: &[String]) {
-        let base = |name: &String| name.strip_suffix(".seg").and_then(|base| base.parse::<u64>().ok());
+        let base =
+            |name: &String| name.strip_suffix(".seg").and_then(|base| base.parse::<u64>().ok());
         let mut bases: Vec<u64> = names.iter().filter_map(base).collect();
         bases.sort_unstable();
         bases.dedup();
@@ -233,7 +245,12 @@ impl Recovery {
         }
     }
 
-    fn ask(&mut self, op: LogOp, turn: &mut Turn<'_>, request: impl FnOnce(crate::io::IoId) -> IoRequest) {
+    fn ask(
+        &mut self,
+        op: LogOp,
+        turn: &mut Turn<'_>,
+        request: impl FnOnce(crate::io::IoId) -> IoRequest,
+    ) {
         let id = turn.id(self.slot, op);
         turn.ask(request(id));
         self.waiting += 1;
@@ -295,8 +312,9 @@ impl Recovery {
         let top = &self.entries.first()?.entry.table;
         self.entries.iter().find(|found| {
             let end = &found.entry.end;
-            let there = by_base(&self.segments, end.segment)
-                .is_some_and(|at| self.segments[at].file.is_some() && end.position <= self.segments[at].file_bytes);
+            let there = by_base(&self.segments, end.segment).is_some_and(|at| {
+                self.segments[at].file.is_some() && end.position <= self.segments[at].file_bytes
+            });
             there && !top.undone(found.entry.table.last_epoch(), end.offset)
         })
     }
@@ -378,7 +396,7 @@ impl Recovery {
             }
         };
         self.source_table = table;
-        let check = PayloadCheck::new(&scan);
+        let check = Box::new(PayloadCheck::new(&scan));
         self.scan = Some(scan);
         match missing {
             Some(missing) => self.fetch(missing, turn),
@@ -496,7 +514,11 @@ impl Recovery {
             None => {
                 let si = holder(&self.segments, result.log_start).unwrap_or(0);
                 for segment in &mut self.segments {
-                    *segment = Segment { file: segment.file, file_bytes: segment.file_bytes, ..Segment::new(segment.base) };
+                    *segment = Segment {
+                        file: segment.file,
+                        file_bytes: segment.file_bytes,
+                        ..Segment::new(segment.base)
+                    };
                 }
                 At::start_of(si, self.segments[si].base)
             }

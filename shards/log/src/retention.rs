@@ -18,24 +18,30 @@ impl Log {
         if !self.is_live() || self.is_poisoned() || self.truncation.is_some() {
             return false;
         }
-        self.roll_expired(turn);
-        let [Some(newest), Some(older)] = self.checkpointed else { return false };
+        let rolled = self.roll_expired(turn);
+        let [Some(newest), Some(older)] = self.checkpointed else { return rolled };
         // Only segments below the flushed end of both generations.
         let safe = newest.segment.min(older.segment);
         let mut left: u64 = self.segments.iter().map(|segment| segment.frame_bytes).sum();
         let mut wanted = self.dropping.start_wanted;
         for pair in self.segments.windows(2) {
             let (oldest, next) = (&pair[0], &pair[1]);
-            let by_size = self.settings.retention_bytes.is_some_and(|keep| left - oldest.frame_bytes >= keep);
+            let by_size =
+                self.settings.retention_bytes.is_some_and(|keep| left - oldest.frame_bytes >= keep);
             let by_age = self.is_expired(oldest.max_timestamp.0, turn);
-            if next.base > safe || !oldest.sealed || !(by_size || by_age) {
+            if !oldest.sealed || !(by_size || by_age) {
+                break;
+            }
+            if next.base > safe {
+                // Older generations still stand on it: two newer ones let it go.
+                turn.shared.checkpoint_urgent |= next.base <= self.flushed.segment;
                 break;
             }
             left -= oldest.frame_bytes;
             wanted = wanted.max(next.base);
         }
         if wanted == self.dropping.start_wanted {
-            return false;
+            return rolled;
         }
         self.dropping.start_wanted = wanted;
         turn.shared.checkpoint_urgent = true;
@@ -49,19 +55,26 @@ impl Log {
     }
 
     /// An active segment whose newest record is too old is rolled, so that it can go.
-    fn roll_expired(&mut self, turn: &mut Turn<'_>) {
+    fn roll_expired(&mut self, turn: &mut Turn<'_>) -> bool {
         let (time, base) = (self.active().max_timestamp.0, self.active_base());
         let whole = self.is_flushed() && self.active().ready && self.head.offset > base;
-        if whole && self.is_expired(time, turn) {
+        let rolls = whole && self.is_expired(time, turn);
+        if rolls {
             self.roll_over(turn.shared);
         }
+        rolls
     }
 
     /// An empty new segment becomes the flushed end, so that checkpoints let the old one go.
     fn move_mark(&mut self, turn: &mut Turn<'_>) {
         let (base, ready) = (self.active_base(), self.active().ready);
         let empty = self.head.position == 0 && self.head.offset == base;
-        if ready && empty && self.is_flushed() && self.flushed.segment != base && self.flushed.offset == base {
+        if ready
+            && empty
+            && self.is_flushed()
+            && self.flushed.segment != base
+            && self.flushed.offset == base
+        {
             (self.flushed.segment, self.flushed.position) = (base, 0);
             turn.shared.checkpoint_dirty = true;
         }
@@ -75,13 +88,16 @@ impl Log {
         self.move_mark(turn);
         let wanted = self.dropping.start_wanted;
         if self.log_start < wanted {
-            let durable = |seen: &Option<crate::log::Checkpointed>| seen.is_some_and(|seen| seen.log_start >= wanted);
+            let durable = |seen: &Option<crate::log::Checkpointed>| {
+                seen.is_some_and(|seen| seen.log_start >= wanted)
+            };
             if !self.checkpointed.iter().all(durable) {
                 turn.shared.checkpoint_urgent = true;
                 return;
             }
             self.log_start = wanted;
             self.quarantine.trim(wanted);
+            self.table.trim(wanted);
             turn.tell(LogEvent::StartMoved { key: self.key, start: wanted });
         }
         self.unlink_oldest(turn);
@@ -101,7 +117,10 @@ impl Log {
         let Some(next) = self.segments.get(1) else { return };
         let oldest = &self.segments[0];
         let in_use = oldest.opening || oldest.extending.is_some() || self.reads_below(oldest.base);
-        if next.base > self.log_start || in_use || self.in_flight.is_some_and(|group| group.end.segment == oldest.base) {
+        if next.base > self.log_start
+            || in_use
+            || self.in_flight.is_some_and(|group| group.end.segment == oldest.base)
+        {
             return;
         }
         let oldest = self.segments.remove(0);
@@ -151,38 +170,50 @@ impl Log {
         !self.dropping.aside.is_empty() || self.dropping.aside_sync_due
     }
 
-    /// Answers about segments that go.
-    pub(crate) fn on_drop_io(&mut self, op: LogOp, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
-        let gone = matches!(result, Ok(_) | Err(ENOENT));
-        match op {
-            LogOp::Unlink => {
-                self.dropping.unlinking = false;
-                self.dropping.sync_due = true;
-            }
-            LogOp::SyncUnlinked => {
-                self.dropping.unlinking = false;
-                self.dropping.sync_due = !gone;
-            }
-            LogOp::SetAside => {
-                self.dropping.aside_busy = false;
-                if gone {
-                    self.dropping.aside.pop();
-                    self.dropping.aside_sync_due = true;
-                }
-            }
-            LogOp::SyncAside => {
-                self.dropping.aside_busy = false;
-                self.dropping.aside_sync_due = !gone;
-                if gone && self.truncation == Some(Truncation::Aside) {
-                    self.truncation_done(turn);
-                }
-            }
-            other => panic!("{other:?} drops nothing"),
+    /// A segment's name is removed, or was not there.
+    pub(crate) fn on_unlinked(&mut self, result: &Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+        self.dropping.unlinking = false;
+        self.dropping.sync_due = true;
+        self.warn_unless_gone(LogOp::Unlink, result, turn);
+    }
+
+    /// Its directory is synced.
+    pub(crate) fn on_unlink_synced(&mut self, result: &Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+        self.dropping.unlinking = false;
+        self.dropping.sync_due = !self.warn_unless_gone(LogOp::SyncUnlinked, result, turn);
+    }
+
+    /// A segment beyond the end is set aside.
+    pub(crate) fn on_set_aside(&mut self, result: &Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+        self.dropping.aside_busy = false;
+        if self.warn_unless_gone(LogOp::SetAside, result, turn) {
+            self.dropping.aside.pop();
+            self.dropping.aside_sync_due = true;
         }
-        if !gone {
-            let text = format!("log {}: {op:?}: {result:?}", self.key);
-            turn.tell(LogEvent::Warning(text));
-            turn.retry(self.slot, RETRY_NS);
+    }
+
+    /// All of them are, durably.
+    pub(crate) fn on_aside_synced(&mut self, result: &Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+        self.dropping.aside_busy = false;
+        let gone = self.warn_unless_gone(LogOp::SyncAside, result, turn);
+        self.dropping.aside_sync_due = !gone;
+        if gone && self.truncation == Some(Truncation::Aside) {
+            self.truncation_done(turn);
         }
+    }
+
+    /// True: done, or there was nothing to do. Else it is said and tried again.
+    fn warn_unless_gone(
+        &self,
+        op: LogOp,
+        result: &Result<IoOk, Errno>,
+        turn: &mut Turn<'_>,
+    ) -> bool {
+        if matches!(result, Ok(_) | Err(ENOENT)) {
+            return true;
+        }
+        turn.tell(LogEvent::Warning(format!("log {}: {op:?}: {result:?}", self.key)));
+        turn.retry(self.slot, RETRY_NS);
+        false
     }
 }

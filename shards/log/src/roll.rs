@@ -70,7 +70,8 @@ impl Log {
         match self.roll {
             Roll::Idle if !active_ready || self.head.position >= limit / 4 * 3 => {
                 let base_offset = if active_ready { self.head.offset } else { self.active_base() };
-                let frame = if active_ready { 0 } else { align_up(self.head.position, turn.block()) };
+                let frame =
+                    if active_ready { 0 } else { align_up(self.head.position, turn.block()) };
                 let name = SegmentName { log: self.key, base_offset };
                 let new_log = matches!(self.phase, Phase::Creating(_));
                 let bytes = first_extent(limit, frame, new_log);
@@ -137,7 +138,12 @@ impl Log {
     }
 
     /// Answers about segments.
-    pub(crate) fn on_segment_io(&mut self, op: LogOp, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+    pub(crate) fn on_segment_io(
+        &mut self,
+        op: LogOp,
+        result: Result<IoOk, Errno>,
+        turn: &mut Turn<'_>,
+    ) {
         match (op, result) {
             (LogOp::Prepare, Ok(IoOk::File { file, bytes })) => {
                 turn.shared.open_files += 1;
@@ -161,7 +167,10 @@ impl Log {
                     self.roll = Roll::Idle;
                 }
                 if self.no_space_until.is_none() {
-                    turn.tell(LogEvent::Warning(format!("log {}: no space for the next extent", self.key)));
+                    turn.tell(LogEvent::Warning(format!(
+                        "log {}: no space for the next extent",
+                        self.key
+                    )));
                 }
                 self.no_space_until = Some(turn.now.mono_ns + NO_SPACE_RETRY_NS);
                 turn.retry(self.slot, NO_SPACE_RETRY_NS);

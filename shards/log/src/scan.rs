@@ -103,7 +103,8 @@ impl View<'_> {
         }
         let bytes = self.chunk(si, region_of(position))?;
         let at = within(position) as usize;
-        let Some(head) = bytes.get(at..).and_then(|bytes| Head::parse(bytes, self.rules.secret)) else {
+        let Some(head) = bytes.get(at..).and_then(|bytes| Head::parse(bytes, self.rules.secret))
+        else {
             return Ok(None);
         };
         let placed = Placed { si, position, head };

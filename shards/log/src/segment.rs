@@ -41,8 +41,6 @@ pub(crate) struct Segment {
     pub(crate) index: SparseIndex,
     /// Monotonic time of the first append of this life.
     pub(crate) first_append_ns: Option<u64>,
-    /// Reads that use the file.
-    pub(crate) users: u32,
     /// An extend in flight, to this size.
     pub(crate) extending: Option<u64>,
     /// Largest extent so far.
@@ -65,7 +63,6 @@ impl Segment {
             max_timestamp: (-1, base),
             index: SparseIndex::default(),
             first_append_ns: None,
-            users: 0,
             extending: None,
             extent: 0,
         }

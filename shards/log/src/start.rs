@@ -103,7 +103,10 @@ impl Starting {
         if self.stage == Stage::Recovering && self.running == 0 && self.queue.is_empty() {
             self.stage = Stage::Checkpoints(2);
         }
-        if matches!(self.stage, Stage::Checkpoints(_)) && !keeper.is_writing() && !keeper.write(logs, false, turn) {
+        if matches!(self.stage, Stage::Checkpoints(_))
+            && !keeper.is_writing()
+            && !keeper.write(logs, false, turn)
+        {
             turn.retry(0, RETRY_NS);
         }
         if self.stage != Stage::Aside {

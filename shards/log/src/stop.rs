@@ -32,7 +32,9 @@ pub(crate) struct Stopping {
 fn waits_for_snapshot(log: &Log) -> bool {
     let snapshot = &log.snapshot;
     let missing = snapshot.offset < log.flushed.offset && snapshot.body.is_none();
-    log.is_live() && !log.is_poisoned() && (missing || snapshot.body.is_some() || snapshot.writing.is_some())
+    log.is_live()
+        && !log.is_poisoned()
+        && (missing || snapshot.body.is_some() || snapshot.writing.is_some())
 }
 
 impl Stopping {
@@ -49,7 +51,12 @@ impl Stopping {
     }
 
     /// Goes on as far as possible; when to look again.
-    pub(crate) fn plan(&mut self, logs: &[Log], keeper: &mut Keeper, turn: &mut Turn<'_>) -> Option<u64> {
+    pub(crate) fn plan(
+        &mut self,
+        logs: &[Log],
+        keeper: &mut Keeper,
+        turn: &mut Turn<'_>,
+    ) -> Option<u64> {
         let look = Some(turn.now.mono_ns + LOOK_NS);
         if self.stage == Stage::Flushing {
             if logs.iter().any(|log| log.is_live() && !log.is_poisoned() && !log.is_flushed()) {

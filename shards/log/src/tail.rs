@@ -53,17 +53,10 @@ impl TailBlock {
         }
     }
 
-    fn forget_from(&mut self, offset: u64) {
-        for piece in &mut self.pieces {
-            if piece.at != NO_FRAME && piece.offset >= offset {
-                piece.at = NO_FRAME;
-            }
-        }
-    }
-
     /// The last noted frame not above `offset`.
     fn floor(&self, offset: u64) -> Option<(u64, u32)> {
-        let known = self.pieces.iter().rev().find(|piece| piece.at != NO_FRAME && piece.offset <= offset);
+        let known =
+            self.pieces.iter().rev().find(|piece| piece.at != NO_FRAME && piece.offset <= offset);
         known.map(|piece| (piece.offset, piece.at))
     }
 }
@@ -121,7 +114,15 @@ impl LogTail {
         blocks.release(front);
         let region = region_of(position);
         let pieces = [Piece { offset: 0, at: NO_FRAME }; PIECES];
-        self.blocks.push_back(TailBlock { block, generation, base, region, first_offset, serial, pieces });
+        self.blocks.push_back(TailBlock {
+            block,
+            generation,
+            base,
+            region,
+            first_offset,
+            serial,
+            pieces,
+        });
     }
 
     /// A frame was added that starts at `position` of segment `base`; `next_offset` follows it.
@@ -151,13 +152,6 @@ impl LogTail {
     pub(crate) fn clear(&mut self, blocks: &mut Blocks) {
         while !self.blocks.is_empty() {
             self.evict(blocks);
-        }
-    }
-
-    /// Forgets frames at or above `offset`.
-    pub(crate) fn forget_from(&mut self, offset: u64) {
-        for block in &mut self.blocks {
-            block.forget_from(offset);
         }
     }
 }

@@ -14,7 +14,11 @@ impl Log {
     /// Goes on with a truncation. `ticket` names the read that looks for the frame.
     pub(crate) fn plan_truncation(&mut self, ticket: u64, turn: &mut Turn<'_>) {
         let Some(Truncation::Wanted(offset)) = self.truncation else { return };
-        if self.in_flight.is_some() || self.dropping.unlinking || self.dropping.sync_due || self.is_poisoned() {
+        if self.in_flight.is_some()
+            || self.dropping.unlinking
+            || self.dropping.sync_due
+            || self.is_poisoned()
+        {
             return;
         }
         self.forget_open_group(turn);
@@ -50,7 +54,9 @@ impl Log {
         for segment in &gone {
             self.close_file(segment.file, turn);
         }
-        self.dropping.aside.extend(gone.iter().filter(|segment| segment.ready).map(|segment| segment.base));
+        self.dropping
+            .aside
+            .extend(gone.iter().filter(|segment| segment.ready).map(|segment| segment.base));
         let previous_end = self.head.offset;
         let (crc, len) = (head.prev_crc, head.prev_frame_len);
         let position = place.position;

@@ -3,7 +3,7 @@
 //! Invariant: W only rises, and only from checkpoint, valid headers and segments that hold them.
 //! Not here: payloads (`recover.rs`), doing anything about it.
 
-use crate::frame::{REGION, Head, align_up, region_of, within};
+use crate::frame::{Head, REGION, align_up, region_of, within};
 use crate::quarantine::Damage;
 use crate::scan::{At, Placed, View};
 use crate::window::Missing;
@@ -97,7 +97,13 @@ pub(crate) enum Step {
 
 impl Scan {
     /// `keep`: remember frames for the payload check.
-    pub(crate) fn new(at: At, w: u64, stop: Option<(u64, u64)>, reach: Option<u64>, keep: bool) -> Scan {
+    pub(crate) fn new(
+        at: At,
+        w: u64,
+        stop: Option<(u64, u64)>,
+        reach: Option<u64>,
+        keep: bool,
+    ) -> Scan {
         Scan {
             at,
             w,
@@ -212,7 +218,9 @@ impl Scan {
         let region = u64::from(index) * REGION;
         let upto = usize::try_from((far - region).min(bytes.len() as u64)).unwrap_or(0);
         let mut from = within(look.position) as usize;
-        while let Some(step) = bytes[..upto].get(from..).and_then(|rest| rest.iter().position(|b| *b == b'V')) {
+        while let Some(step) =
+            bytes[..upto].get(from..).and_then(|rest| rest.iter().position(|b| *b == b'V'))
+        {
             let place = from + step;
             from = place + 1;
             if Head::parse(&bytes[place..], view.rules.secret).is_none() {

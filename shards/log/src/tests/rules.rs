@@ -27,7 +27,14 @@ fn what_was_appended_is_read_back_from_memory_and_after_a_clean_restart_from_dis
     let mut world = World::with_log(1, settings());
     let mut sent = Vec::new();
     for n in 0..200u64 {
-        let bytes = batch(2, &vec![u8::try_from(n % 251).expect("small"); 100 + 37 * usize::try_from(n).expect("small")], 5);
+        let bytes = batch(
+            2,
+            &vec![
+                u8::try_from(n % 251).expect("small");
+                100 + 37 * usize::try_from(n).expect("small")
+            ],
+            5,
+        );
         let appended = world.append_wait(&bytes);
         assert_eq!((appended.base_offset, appended.last_offset), (n * 2, n * 2 + 1));
         sent.push(served(bytes, n * 2));
@@ -126,7 +133,14 @@ fn the_time_index_finds_the_first_batch_not_earlier() {
             world.cut_and_start();
         }
         assert_eq!(world.logs().max_timestamp(KEY), Some((1000 + 2990, 299)));
-        for (time, found) in [(0, Some(0)), (1000, Some(0)), (1001, Some(1)), (2500, Some(150)), (3990, Some(299)), (3991, None)] {
+        for (time, found) in [
+            (0, Some(0)),
+            (1000, Some(0)),
+            (1001, Some(1)),
+            (2500, Some(150)),
+            (3990, Some(299)),
+            (3991, None),
+        ] {
             let logs = world.logs.as_mut().expect("started");
             let answer = logs.find_time(KEY, time, 300, &mut world.blocks, &mut world.io);
             let got = match answer {
@@ -156,11 +170,18 @@ fn segments_roll_and_reads_cross_them() {
     assert!(world.disk.segments(KEY).len() >= 4, "{:?}", world.disk.segments(KEY));
     assert_eq!(strip(world.read_all(300_000).0), sent);
     let facts = world.logs().segments(KEY);
-    assert!(facts[0].sealed && facts[0].file_bytes < (1 << 20) + 4096, "trimmed at seal: {:?}", facts[0]);
+    assert!(
+        facts[0].sealed && facts[0].file_bytes < (1 << 20) + 4096,
+        "trimmed at seal: {:?}",
+        facts[0]
+    );
     assert_eq!(facts.iter().map(|one| one.frame_bytes).sum::<u64>(), 400 * 9128);
     world.cut_and_start();
     assert_eq!(strip(world.read_all(300_000).0), sent);
-    assert_eq!(world.logs().segments(KEY).iter().map(|one| one.frame_bytes).sum::<u64>(), 400 * 9128);
+    assert_eq!(
+        world.logs().segments(KEY).iter().map(|one| one.frame_bytes).sum::<u64>(),
+        400 * 9128
+    );
     world.restart_clean();
     assert_eq!(strip(world.read_all(300_000).0), sent);
     let again = world.logs().segments(KEY);
@@ -255,7 +276,10 @@ fn rot_below_the_witness_is_quarantined_and_later_batches_stay_readable() {
         // Checkpoints know the end, recovery starts behind the damage: the read finds it.
         world.stop();
         let bytes = world.disk.bytes_of(first()).to_vec();
-        let at = bytes.windows(300).position(|w| w[0] == b'V' && w[1] == b'2' && w[128] == 17).expect("frame 17");
+        let at = bytes
+            .windows(300)
+            .position(|w| w[0] == b'V' && w[1] == b'2' && w[128] == 17)
+            .expect("frame 17");
         world.disk.flip(first(), at as u64 + if in_header { 40 } else { 500 }, 3);
         world.start();
         let (all, holes) = world.read_all(4000);
@@ -484,19 +508,24 @@ fn batches_larger_than_a_group_wait_for_the_bound_to_be_durable() {
 
 #[test]
 fn flushed_batches_survive_any_cut() {
-    for seed in 0..300 {
+    let mut memory = super::life::pool(96).into_memory();
+    let seeds = if cfg!(debug_assertions) { 60 } else { 2000 };
+    for seed in 0..seeds {
         let mut roll = settings();
-        roll.segment_bytes = [64 << 10, 200 << 10, 1 << 20][usize::try_from(seed % 3).expect("small")];
-        let mut world = World::with_log(1000 + seed, roll);
+        roll.segment_bytes =
+            [64 << 10, 200 << 10, 1 << 20][usize::try_from(seed % 3).expect("small")];
+        let mut world = World::again(1000 + seed, roll, memory);
         let mut sent: Vec<Vec<u8>> = Vec::new();
         for life in 0..4u8 {
             let ops = world.dice.below(120);
             for n in 0..ops {
                 if world.dice.percent(60) {
-                    let size = [50, 700, 5000, 40_000][usize::try_from(world.dice.below(4)).expect("small")];
+                    let size = [50, 700, 5000, 40_000]
+                        [usize::try_from(world.dice.below(4)).expect("small")];
                     let mut payload = vec![life; size];
                     payload[0] = u8::try_from(n % 256).expect("small");
-                    let bytes = batch(1 + i32::try_from(world.dice.below(3)).expect("small"), &payload, 5);
+                    let bytes =
+                        batch(1 + i32::try_from(world.dice.below(3)).expect("small"), &payload, 5);
                     if let Ok(appended) = world.append(&bytes) {
                         sent.push(served(bytes, appended.base_offset));
                     }
@@ -518,5 +547,61 @@ fn flushed_batches_survive_any_cut() {
             }
             sent.truncate(all.len());
         }
+        memory = world.blocks.into_memory();
     }
+}
+
+fn verify(world: &mut World) -> crate::verify::LogReport {
+    use crate::verify::{LogVerify, VerifyStep};
+    let facts = world.start_directory().expect("the directory is fine");
+    let name = |base_offset| SegmentName { log: KEY, base_offset };
+    let bases = world.disk.segments(KEY);
+    let sizes =
+        bases.iter().map(|base| (*base, world.disk.bytes_of(name(*base)).len() as u64)).collect();
+    let mut verify = LogVerify::new(KEY, &facts, sizes);
+    loop {
+        match verify.step() {
+            VerifyStep::Done(report) => return report,
+            VerifyStep::Read { segment, at, len } => {
+                let at = usize::try_from(at).expect("small");
+                let bytes = world.disk.bytes_of(name(segment))[at..at + len].to_vec();
+                verify.feed(&bytes);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_verifier_counts_everything_and_names_each_damage() {
+    use crate::verify::FindingKind;
+    let mut world = World::with_log(22, settings());
+    for n in 0..300u64 {
+        world.append_wait(&batch(3, &vec![u8::try_from(n % 200).expect("small"); 8000], 5));
+    }
+    world.flush();
+    world.stop();
+    let sound = verify(&mut world);
+    assert_eq!((sound.batches, sound.records, sound.start, sound.end), (300, 900, 0, 900));
+    assert_eq!((sound.frame_bytes, sound.findings.len()), (300 * 8128, 0));
+    let bytes = world.disk.bytes_of(first()).to_vec();
+    let frame = |mark: u8| {
+        bytes
+            .windows(300)
+            .position(|w| w[0] == b'V' && w[1] == b'2' && w[128] == mark)
+            .expect("frame")
+    };
+    let (ten, twenty) = (frame(10), frame(20));
+    world.disk.flip(first(), ten as u64 + 50, 1);
+    world.disk.flip(first(), twenty as u64 + 4000, 1);
+    let damaged = verify(&mut world);
+    let found: Vec<_> = damaged
+        .findings
+        .iter()
+        .map(|one| (one.kind, one.position, one.offset, one.until))
+        .collect();
+    assert_eq!(
+        found,
+        [(FindingKind::Rot, ten as u64, 30, 33), (FindingKind::Payload, twenty as u64, 60, 63)]
+    );
+    assert_eq!((damaged.batches, damaged.end), (299, 900));
 }
