@@ -19,6 +19,8 @@ pub struct Target {
     pub partition: i32,
     /// Which log that is.
     pub key: LogKey,
+    /// Whether old segments go by size.
+    pub retained: bool,
 }
 
 /// What the batches of a seed are like.
