@@ -460,16 +460,17 @@ impl Node {
     }
 
     fn door_effects(&mut self, shard: u32, connection: u32, mut out: DoorOut) {
+        // Bytes first: what the requests bring about at once is answered behind them.
+        let Some(process) = &mut self.process else { return };
+        let bytes = process.rooms[shard as usize].gather(&mut out);
+        if !bytes.is_empty() && self.network.send(connection, Way::Down, &bytes) {
+            self.plan_delivery(connection, Way::Down);
+        }
         for (id, request) in out.requests.drain(..) {
             self.input(shard, Input::Request(id, request));
         }
         for id in out.gone.drain(..) {
             self.input(shard, Input::Gone(id));
-        }
-        let Some(process) = &mut self.process else { return };
-        let bytes = process.rooms[shard as usize].gather(&mut out);
-        if !bytes.is_empty() && self.network.send(connection, Way::Down, &bytes) {
-            self.plan_delivery(connection, Way::Down);
         }
         if let Some(close) = out.close.take() {
             self.trace

@@ -166,7 +166,10 @@ impl Producer {
                     });
                 }
             }
-            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+            // The clock was set back by hours after the batch was made, or limits were lowered.
+            ErrorCode::MessageTooLarge
+            | ErrorCode::RecordListTooLarge
+            | ErrorCode::InvalidTimestamp => {
                 if self.idempotent {
                     self.abandon();
                 } else {
@@ -214,7 +217,10 @@ impl Producer {
                 lane.batches.clear();
             }
         }
-        if self.idempotent && rng.percent(self.abandon_percent) {
+        if !self.idempotent {
+            // What is still on its way on the old connection may be passed by the new one.
+            self.number += 1;
+        } else if rng.percent(self.abandon_percent) {
             self.abandon();
         }
     }
