@@ -27,7 +27,7 @@ pub enum Answer {
     /// A producer id and epoch.
     Identity(ErrorCode, i64, i16),
     /// A batch: its base offset, or why not.
-    Produced(u64, ErrorCode, u64),
+    Produced(u64, ErrorCode, u64, String),
     /// Partitions of a fetch.
     Fetched(u64, Vec<Part>),
     /// An offset.
@@ -211,8 +211,9 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
         KafkaReply::ProducerId { error, producer_id, epoch, .. } => {
             vec![Answer::Identity(error, producer_id, epoch)]
         }
-        KafkaReply::Produced { correlation, error, base_offset, .. } => {
-            vec![Answer::Produced(number(correlation), error, offset(base_offset))]
+        KafkaReply::Produced { correlation, error, base_offset, message, .. } => {
+            let base = offset(base_offset);
+            vec![Answer::Produced(number(correlation), error, base, message.unwrap_or_default())]
         }
         KafkaReply::Offsets { parts, .. } => {
             parts.into_iter().map(|part| Answer::End(part.error, offset(part.offset))).collect()
@@ -238,7 +239,7 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
 fn native_answers(reply: NativeReply) -> Vec<Answer> {
     match reply {
         NativeReply::Acked { correlation, base_offset, .. } => {
-            vec![Answer::Produced(correlation, ErrorCode::None, base_offset)]
+            vec![Answer::Produced(correlation, ErrorCode::None, base_offset, String::new())]
         }
         NativeReply::Offset { reply, .. } => {
             vec![Answer::End(ErrorCode::None, u64::try_from(reply.offset).unwrap_or(0))]
@@ -255,12 +256,12 @@ fn native_answers(reply: NativeReply) -> Vec<Answer> {
             };
             vec![Answer::Fetched(correlation, vec![part])]
         }
-        NativeReply::Error { correlation, code, .. } => {
+        NativeReply::Error { correlation, code, message } => {
             // Which of the three was refused only the asker knows: it looks its correlation up.
             let part =
                 Part { place: None, code, high_watermark: 0, log_start: None, frames: Vec::new() };
             vec![
-                Answer::Produced(correlation, code, u64::MAX),
+                Answer::Produced(correlation, code, u64::MAX, message),
                 Answer::Fetched(correlation, vec![part]),
                 Answer::End(code, 0),
             ]

@@ -117,6 +117,12 @@ impl Producer {
             row.in_flight = true;
             self.waiting.insert(correlation, (index, row.batch.hash));
             let producer = (self.number, row.sequence, self.idempotent);
+            let identity = self.identity;
+            around.node.trace.tell(|| {
+                let Row { batch, sequence, .. } = row;
+                let (key, records, hash) = (target.key, batch.records, batch.hash);
+                format!("produce {key} {hash:016x} records {records} producer {producer:?} identity {identity:?} sequence {sequence} correlation {correlation}")
+            });
             around.checker.sends(row.batch.hash, target.key, producer, row.batch.records);
         }
     }
@@ -133,8 +139,12 @@ impl Producer {
                     around.checker.fail("CLIENT", || format!("InitProducerId: {error:?}"));
                 }
             }
-            Answer::Produced(correlation, error, base) => {
+            Answer::Produced(correlation, error, base, message) => {
                 if let Some((index, hash)) = self.waiting.remove(&correlation) {
+                    around
+                        .node
+                        .trace
+                        .tell(|| format!("answer {hash:016x}: {error:?} {base} {message}"));
                     self.produced(index, hash, error, base, around);
                 }
             }

@@ -131,6 +131,10 @@ impl World {
         let Some(digest) = self.read_all() else { return false };
         for (key, frames) in digest {
             let (log_start, end) = self.bounds(key);
+            self.node.trace.tell(|| format!("life {life}: {key} is {log_start}..{end}"));
+            for frame in &frames {
+                self.node.trace.tell(|| format!("  {frame:?}"));
+            }
             self.checker.recovered(key, frames, log_start, end);
         }
         if self.checker.violation.is_some() || life == LIVES {
@@ -142,8 +146,8 @@ impl World {
 
     fn change_settings(&mut self, life: u32) {
         if life > 0 && self.rng.percent(20) {
-            let forward = self.rng.percent(50);
-            self.node.clock.jump_wall(forward, self.rng.pick(&[3_600, 86_400]) * SECOND);
+            let (forward, by) = self.rng.pick(&[(true, 3_600), (false, 3_600), (false, 86_400)]);
+            self.node.clock.jump_wall(forward, by * SECOND);
         }
         if life == 0 || self.rng.percent(40) {
             let shards = u32::try_from(self.rng.within(1, 3)).unwrap_or(1);
@@ -208,6 +212,7 @@ impl World {
             interrupted = true;
             self.counters.cuts_in_recovery += 1;
             let cut = self.rng.percent(70);
+            self.node.trace.tell(|| format!("RECOVERY ENDS, cut {cut}"));
             self.node.fail(cut);
         }
         if let (true, Some(reference)) = (interrupted, reference) {
@@ -322,6 +327,7 @@ impl World {
             self.counters.crashes += 1;
         }
         self.counters.take_process(&self.node);
+        self.node.trace.tell(|| format!("LIFE {} ENDS, cut {cut}", self.life));
         let lost = self.node.fail(cut);
         self.forget(&lost);
     }
