@@ -106,7 +106,8 @@ pub(crate) struct SnapshotState {
     /// Offset of the newest one on disk.
     pub(crate) offset: u64,
     pub(crate) writing: Option<u64>,
-    pub(crate) body: Option<Vec<u8>>,
+    /// Handed in and not yet written: the offset it describes, and the file.
+    pub(crate) body: Option<(u64, Vec<u8>)>,
     /// Frame bytes flushed since it was last asked for.
     pub(crate) bytes_since: u64,
     pub(crate) due: bool,

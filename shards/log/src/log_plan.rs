@@ -161,12 +161,18 @@ impl Log {
         if self.snapshot.writing.is_some() || self.truncation.is_some() {
             return;
         }
-        let Some(state) = self.snapshot.body.take() else { return };
-        let body = snapshot::encode(self.epoch, self.flushed, &self.flushed_segments(), &state);
-        self.snapshot.writing = Some(self.flushed.offset);
+        let Some((offset, body)) = self.snapshot.body.take() else { return };
+        self.snapshot.writing = Some(offset);
         let id = turn.id(self.slot, LogOp::Snapshot);
         turn.ask(IoRequest::WriteSmall { id, file: SmallFile::Snapshot(self.key), body });
         self.busy += 1;
+    }
+
+    /// Takes the partition's state over, with the flushed end it describes: a later flush must not move
+    /// that end, or recovery would skip the batches between.
+    pub(crate) fn take_snapshot(&mut self, state: &[u8]) {
+        let body = snapshot::encode(self.epoch, self.flushed, &self.flushed_segments(), state);
+        self.snapshot.body = Some((self.flushed.offset, body));
     }
 
     /// Segments as they are at the flushed end.

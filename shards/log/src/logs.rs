@@ -330,7 +330,7 @@ impl Logs {
     pub fn put_snapshot(&mut self, key: LogKey, body: Vec<u8>, io: &mut IoOut) {
         let _ = io;
         if let Some(slot) = self.names.get(&key).copied() {
-            self.logs[slot as usize].snapshot.body = Some(body);
+            self.logs[slot as usize].take_snapshot(&body);
             self.touch(slot);
         }
     }

@@ -470,6 +470,28 @@ fn recovery_replays_headers_after_the_snapshot_only() {
 }
 
 #[test]
+fn a_snapshot_describes_the_flushed_end_of_the_moment_it_was_made() {
+    let mut world = World::with_log(18, settings());
+    world.append_wait(&batch(2, &[1; 300], 5));
+    world.flush();
+    world.append_wait(&batch(2, &[1; 300], 5));
+    // The write of the second batch is in flight: state handed in now knows the first alone. The second
+    // hand-in waits for the first one's file, and meanwhile the write ends.
+    for _ in 0..2 {
+        let mut io = std::mem::take(&mut world.io);
+        world.logs().put_snapshot(KEY, 2u64.to_le_bytes().to_vec(), &mut io);
+        world.io = io;
+        world.turn(0);
+    }
+    world.flush();
+    world.settle();
+    world.cut_and_start();
+    assert_eq!(world.snapshots, [(KEY, 2u64.to_le_bytes().to_vec())]);
+    let bases: Vec<u64> = world.replayed.iter().map(|facts| facts.base_offset).collect();
+    assert_eq!(bases, [2]);
+}
+
+#[test]
 fn a_removed_log_leaves_nothing() {
     let mut world = World::with_log(19, settings());
     world.append_wait(&batch(1, &[1; 300], 5));
