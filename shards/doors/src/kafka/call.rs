@@ -65,6 +65,12 @@ pub(crate) fn log_key(topic: &Topic, partition: i32) -> Option<LogKey> {
     Some(LogKey { topic_id: topic.id, partition })
 }
 
+/// The client's idea of a partition's leader epoch, −1 = none. librdkafka sends 0 for the −1 that Metadata
+/// told it, to be refused and told better; no epoch here is ever 0, so it has none to compare.
+pub(crate) fn known_epoch(asked: i32) -> i32 {
+    if asked == 0 { -1 } else { asked }
+}
+
 /// A partition number in Kafka's type.
 pub(crate) fn partition_index(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)

@@ -3,7 +3,7 @@
 //! Invariant: of a frame only Kafka's bytes (67 and on) leave, frame after frame; no session is ever opened.
 //! Not here: waiting and limits (`partition/fetch.rs`), reading (`log`).
 
-use super::call::{Head, log_key, malformed, respond};
+use super::call::{Head, known_epoch, log_key, malformed, respond};
 use crate::door::Close;
 use crate::turn::{BATCH_AT, Turn, refusal};
 use kafka_protocol::messages::FetchResponse;
@@ -116,7 +116,7 @@ fn collect(request: &FetchRequest<'_>, catalog: &Catalog) -> (Waiting, Vec<Fetch
                 key,
                 offset,
                 bytes_max: u32::try_from(part.partition_max_bytes).unwrap_or(0),
-                leader_epoch: part.current_leader_epoch,
+                leader_epoch: known_epoch(part.current_leader_epoch),
             })
         });
         waiting.parts.push(PartRow { index: part.partition, refused: ask.err() });

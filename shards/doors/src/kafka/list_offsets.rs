@@ -3,7 +3,7 @@
 //! Invariant: topics and partitions are answered in the order asked.
 //! Not here: finding offsets (`partition`).
 
-use super::call::{Asked, Head, log_key, respond};
+use super::call::{Asked, Head, known_epoch, log_key, respond};
 use crate::door::Close;
 use crate::turn::{Turn, refusal};
 use kafka_protocol::messages::list_offsets_response::{
@@ -60,7 +60,7 @@ pub(crate) fn start(
                 (Some(key), Wanted::Ask(at)) => {
                     turn.count_owner(key);
                     waiting.places.push((waiting.response.topics.len(), row.partitions.len()));
-                    let leader_epoch = part.current_leader_epoch;
+                    let leader_epoch = known_epoch(part.current_leader_epoch);
                     asks.push(Request::ListOffsets { key, at, leader_epoch });
                 }
             }

@@ -242,6 +242,21 @@ fn partitions_that_do_not_exist_have_their_own_error() {
 }
 
 #[test]
+fn epoch_0_is_librdkafkas_way_to_say_that_it_knows_none() {
+    let mut peer = Peer::new();
+    let mut request = fetch(16, &[(0, 0), (1, 0), (2, 0)]);
+    for (at, epoch) in [0, -1, 2].into_iter().enumerate() {
+        request.topics[0].partitions[at].current_leader_epoch = epoch;
+    }
+    peer.send(&frame(16, 1, &request));
+    let (_, asked) = peer.next();
+    let Request::Fetch { parts, .. } = asked else { panic!("not a fetch") };
+    let epochs: Vec<i32> = parts.iter().map(|part| part.leader_epoch).collect();
+    assert_eq!(epochs, [-1, -1, 2]);
+    peer.finish();
+}
+
+#[test]
 fn a_fetch_session_is_never_known() {
     let mut peer = Peer::new();
     peer.send(&frame(12, 1, &fetch(12, &[(0, 0)]).with_session_id(4).with_session_epoch(2)));
