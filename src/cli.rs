@@ -3,6 +3,7 @@
 pub(crate) mod check_config;
 pub(crate) mod consume;
 pub(crate) mod from;
+pub(crate) mod log;
 pub(crate) mod produce;
 pub(crate) mod progress;
 pub(crate) mod serve;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Produce(produce::Args),
     /// Print records of a topic.
     Consume(consume::Args),
+    /// Look into a stopped broker's data directory.
+    Log(log::Args),
     /// Read the configuration as `serve` would and show every value and where it comes from.
     CheckConfig(check_config::Args),
 }
@@ -55,6 +58,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Refusal> {
         Command::Topic(args) => topic::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
+        Command::Log(args) => log::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
     }
 }
