@@ -7,7 +7,7 @@ use crate::producer_state::Sequenced;
 use crate::topic_config::TopicConfig;
 use ringway_wire::batch::{BatchError, RecordBatchView, check_producer_header};
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::header::{ATTRIBUTE_TRANSACTIONAL, KafkaHeader};
+use ringway_wire::header::{ATTRIBUTE_CODEC, ATTRIBUTE_TRANSACTIONAL, KafkaHeader};
 
 /// Kafka's "no timestamp".
 const NO_TIMESTAMP: i64 = -1;
@@ -19,6 +19,8 @@ pub(crate) struct Checked {
     pub(crate) sequenced: Option<Sequenced>,
     /// 12 + batchLength.
     pub(crate) bytes: u32,
+    /// Its records can be walked only after decompression.
+    pub(crate) compressed: bool,
 }
 
 type Refusal = (ErrorCode, String);
@@ -42,7 +44,8 @@ pub(crate) fn check(bytes: &[u8], config: &TopicConfig, wall_ms: i64) -> Result<
         first: header.base_sequence(),
         last_offset_delta: header.last_offset_delta(),
     });
-    Ok(Checked { sequenced, bytes: length })
+    let compressed = header.attributes() & ATTRIBUTE_CODEC != 0;
+    Ok(Checked { sequenced, bytes: length, compressed })
 }
 
 /// CRC-32C of a batch that will not be appended (the append hashes in its copying pass).

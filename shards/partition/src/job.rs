@@ -11,13 +11,45 @@ use ringway_wire::records::Records;
 
 /// Decompressed records of one batch at most: enough for any honest batch, a bomb costs its sender.
 const RECORDS_BYTES_MAX: usize = 256 << 20;
+/// Records named in a refusal.
+const UNKEYED_NAMED_MAX: usize = 16;
 
 /// Does the work.
 #[must_use]
 pub fn run(job: &Job) -> JobResult {
     match job {
         Job::FindTime { frame, at } => JobResult::Time(find_time(frame, *at)),
+        Job::NullKeys { batch } => JobResult::NullKeys(unkeyed(batch)),
     }
+}
+
+/// Why the records of a batch cannot be stored by key: the first few without one are named.
+pub(crate) fn unkeyed(batch: &[u8]) -> Option<String> {
+    let Ok(batch) = RecordBatchView::parse(batch) else { return Some("no batch".to_owned()) };
+    let unpacked;
+    let bytes = match batch.codec() {
+        Some(Codec::None) | None => batch.record_bytes(),
+        Some(codec @ (Codec::Gzip | Codec::Snappy | Codec::Lz4 | Codec::Zstd)) => {
+            match decompress(codec, batch.record_bytes(), RECORDS_BYTES_MAX) {
+                Ok(bytes) => unpacked = bytes,
+                Err(error) => return Some(error.to_string()),
+            }
+            unpacked.as_slice()
+        }
+    };
+    let mut unkeyed = Vec::new();
+    for record in Records::new(bytes, batch.header().record_count()) {
+        match record {
+            Ok(record) if record.key.is_none() => unkeyed.push(record.offset_delta.to_string()),
+            Ok(_) => {}
+            Err(error) => return Some(error.to_string()),
+        }
+        if unkeyed.len() == UNKEYED_NAMED_MAX {
+            break;
+        }
+    }
+    let named = unkeyed.join(", ");
+    (!unkeyed.is_empty()).then(|| format!("records {named} have no key and the topic is compacted"))
 }
 
 /// Offset and timestamp of the first record of a frame's batch at or after `at`.
@@ -58,6 +90,22 @@ mod tests {
         frame.extend_from_slice(writer.batch());
         frame[KAFKA_AT..KAFKA_AT + 8].copy_from_slice(&100i64.to_be_bytes());
         frame
+    }
+
+    #[test]
+    fn p7_records_without_key_are_named_in_any_codec() {
+        for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+            let mut writer = BatchWriter::new(BatchOptions { codec, ..BatchOptions::default() });
+            for key in [Some(&b"k"[..]), None, Some(b""), None] {
+                writer.push(1, key, Some(b"v"), &[]).expect("small");
+            }
+            writer.finish().expect("records");
+            let found = unkeyed(writer.batch()).expect("two have none");
+            assert_eq!(found, "records 1, 3 have no key and the topic is compacted", "{codec:?}");
+            let frame = frame(codec);
+            let job = Job::NullKeys { batch: frame[KAFKA_AT..].to_vec() };
+            assert!(matches!(run(&job), JobResult::NullKeys(Some(_))));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Not here: the walk (`job.rs`), the index (`log`).
 
 use crate::partition::Partition;
-use crate::request::{Job, JobResult, OffsetAt, Reply, RequestId};
+use crate::request::{Job, OffsetAt, Reply, RequestId};
 use crate::turn::{Reader, Turn, copied};
 use ringway_log::logs::{ReadFailure, ReadStart, TimeFound};
 use ringway_log::read::FrameList;
@@ -201,11 +201,11 @@ impl Searches {
     }
 
     /// The job ended.
-    pub(crate) fn job_done(&mut self, turn: &mut Turn<'_>, job: u64, result: &JobResult) {
+    pub(crate) fn job_done(&mut self, turn: &mut Turn<'_>, job: u64, found: Option<(u64, i64)>) {
         let Ok(row) = u32::try_from(job) else { return };
-        match result {
-            JobResult::Time(Some(found)) => self.found(turn, row, *found),
-            JobResult::Time(None) => self.go_on(turn, row),
+        match found {
+            Some(found) => self.found(turn, row, found),
+            None => self.go_on(turn, row),
         }
     }
 

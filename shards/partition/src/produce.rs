@@ -4,23 +4,27 @@
 //! Not here: copying and CRC (`log/append`), what a batch must look like (`batch_rules.rs`).
 
 use crate::batch_rules::{self, Checked};
+use crate::job::unkeyed;
 use crate::partition::Partition;
-use crate::produce_rows::{Held, Produce, Unflushed, payload_hold, release};
+use crate::produce_rows::{Held, Keys, Produce, Unflushed, payload_hold, release};
 use crate::producer_state::Verdict;
-use crate::request::{Payload, Reply, RequestId};
+use crate::request::{Job, Payload, Reply, RequestId};
 use crate::turn::{Ground, Turn};
 use ringway_log::blocks::Blocks;
 use ringway_log::io::Now;
 use ringway_log::logs::{AppendError, AppendFacts, Batch};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::LogKey;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Partitions with held produces.
 #[derive(Default)]
 pub(crate) struct HeldProduces {
     keys: BTreeSet<LogKey>,
     rows: usize,
+    /// Looks at keys in flight, and for which log.
+    looks: BTreeMap<u64, LogKey>,
+    next_look: u64,
 }
 
 /// What came of one attempt.
@@ -29,6 +33,8 @@ enum Attempt {
     Wait(Unflushed),
     /// Try again after the next flush.
     Busy,
+    /// A job has to look at its keys first.
+    Look,
     /// Tell the producer.
     Refused(ErrorCode, String),
 }
@@ -49,11 +55,53 @@ impl HeldProduces {
         }
         let partition = turn.ground.partitions.get_mut(key);
         if partition.is_some_and(|partition| !partition.held.is_empty()) {
-            return self.hold(turn, Held { id, produce });
+            return self.hold(turn, Held { id, produce, keys: Keys::Unknown });
         }
-        if let Some(held) = attempt(turn, Held { id, produce }) {
+        if let Some(held) = self.attempt(turn, Held { id, produce, keys: Keys::Unknown }) {
             self.hold(turn, held);
         }
+    }
+
+    /// One attempt to append; gives the produce back when it has to wait.
+    fn attempt(&mut self, turn: &mut Turn<'_>, mut held: Held) -> Option<Held> {
+        let (id, key) = (held.id, held.produce.key);
+        match append(turn.ground, turn.blocks, turn.now, &held) {
+            Attempt::Busy => return Some(held),
+            Attempt::Look => {
+                held.keys = Keys::Looking(self.next_look);
+                self.looks.insert(self.next_look, key);
+                let batch = payload_bytes(turn.blocks, &held.produce.payload).to_vec();
+                turn.out.jobs.push((self.next_look, Job::NullKeys { batch }));
+                self.next_look += 1;
+                return Some(held);
+            }
+            Attempt::Refused(code, message) => {
+                turn.ground.counts.refused_batches += 1;
+                turn.refuse(id, code, message);
+            }
+            Attempt::Wait(row) => wait(turn, key, row),
+        }
+        release(turn.blocks, &held.produce.payload);
+        None
+    }
+
+    /// A job has looked at the keys of a held batch.
+    pub(crate) fn job_done(&mut self, turn: &mut Turn<'_>, job: u64, refusal: Option<String>) {
+        let Some(key) = self.looks.remove(&job) else { return };
+        let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
+        let found = partition.held.iter().position(|held| held.keys == Keys::Looking(job));
+        let Some(at) = found else { return };
+        if let Some(message) = refusal {
+            if let Some(held) = partition.held.remove(at) {
+                self.rows -= 1;
+                turn.ground.counts.refused_batches += 1;
+                release(turn.blocks, &held.produce.payload);
+                turn.refuse(held.id, ErrorCode::InvalidRecord, message);
+            }
+        } else {
+            partition.held[at].keys = Keys::Sound;
+        }
+        self.retry(turn, key);
     }
 
     fn hold(&mut self, turn: &mut Turn<'_>, held: Held) {
@@ -77,7 +125,7 @@ impl HeldProduces {
             return;
         }
         while let Some(held) = pop_held(turn, key) {
-            if let Some(held) = attempt(turn, held) {
+            if let Some(held) = self.attempt(turn, held) {
                 if let Some(partition) = turn.ground.partitions.get_mut(key) {
                     partition.held.push_front(held);
                 }
@@ -229,56 +277,27 @@ fn admit(ground: &Ground, produce: &Produce) -> Result<(), (ErrorCode, String)> 
     if let Some(refusal) = partition.unwritable() {
         return Err(refusal);
     }
-    if partition.opening() {
-        return Ok(());
-    }
-    let in_sync = partition.leader.in_sync();
-    let needed = partition.topic.config.insync_replicas_min;
-    if produce.acks == -1 && needed > in_sync {
-        let message = format!("{in_sync} replicas in sync, min.insync.replicas = {needed}");
-        return Err((ErrorCode::NotEnoughReplicas, message));
-    }
     Ok(())
 }
 
-/// One attempt to append; gives the produce back when there was no room.
-fn attempt(turn: &mut Turn<'_>, held: Held) -> Option<Held> {
-    let Held { id, produce } = held;
-    let key = produce.key;
-    match append(turn.ground, turn.blocks, turn.now, id, &produce) {
-        Attempt::Busy => return Some(Held { id, produce }),
-        Attempt::Refused(code, message) => {
-            turn.ground.counts.refused_batches += 1;
-            turn.refuse(id, code, message);
-        }
-        Attempt::Wait(row) => {
-            let log_start = turn.ground.logs.start_offset(key);
-            if let Some(partition) = turn.ground.partitions.get_mut(key) {
-                let log_append_time = partition.topic.config.log_append_time;
-                let visible = row.last_offset < partition.leader.high_watermark();
-                if !visible {
-                    // A duplicate belongs before batches that came after its first arrival.
-                    let at =
-                        partition.unflushed.partition_point(|u| u.last_offset <= row.last_offset);
-                    partition.unflushed.insert(at, row);
-                }
-                if visible || row.answered {
-                    turn.reply(id, produced(&row, log_append_time, log_start));
-                }
-            }
-        }
+/// Keeps a row until the high watermark passes it; answers what is visible or asks for no wait.
+fn wait(turn: &mut Turn<'_>, key: LogKey, row: Unflushed) {
+    let log_start = turn.ground.logs.start_offset(key);
+    let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
+    let log_append_time = partition.topic.config.log_append_time;
+    let visible = row.last_offset < partition.leader.high_watermark();
+    if !visible {
+        // A duplicate belongs before batches that came after its first arrival.
+        let at = partition.unflushed.partition_point(|u| u.last_offset <= row.last_offset);
+        partition.unflushed.insert(at, row);
     }
-    release(turn.blocks, &produce.payload);
-    None
+    if visible || row.answered {
+        turn.reply(row.id, produced(&row, log_append_time, log_start));
+    }
 }
 
-fn append(
-    ground: &mut Ground,
-    blocks: &mut Blocks,
-    now: Now,
-    id: RequestId,
-    produce: &Produce,
-) -> Attempt {
+fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> Attempt {
+    let Held { id, produce, keys } = held;
     let Ground { partitions, logs, counts, appended, .. } = ground;
     let Some(partition) = partitions.get_mut(produce.key) else {
         let message = format!("{} is gone", produce.key);
@@ -291,8 +310,14 @@ fn append(
     if let Some((code, message)) = partition.unwritable() {
         return Attempt::Refused(code, message);
     }
-    if partition.opening() {
+    if partition.opening() || matches!(keys, Keys::Looking(_)) {
         return Attempt::Busy;
+    }
+    let in_sync = partition.leader.in_sync();
+    let needed = partition.topic.config.insync_replicas_min;
+    if produce.acks == -1 && needed > in_sync {
+        let message = format!("{in_sync} replicas in sync, min.insync.replicas = {needed}");
+        return Attempt::Refused(ErrorCode::NotEnoughReplicas, message);
     }
     let bytes = payload_bytes(blocks, &produce.payload);
     let checked = match batch_rules::check(bytes, &partition.topic.config, now.wall_ms()) {
@@ -300,6 +325,7 @@ fn append(
         Err((code, message)) => return Attempt::Refused(code, message),
     };
     let answered = produce.acks == 0;
+    let id = *id;
     if let Some(sequenced) = checked.sequenced {
         match partition.producers.check(sequenced, now.mono_ns) {
             Verdict::New => {}
@@ -313,6 +339,14 @@ fn append(
                     Unflushed { id, answered, base_offset, last_offset, append_time_ns, bytes: 0 };
                 return Attempt::Wait(row);
             }
+        }
+    }
+    if partition.topic.config.compact && *keys != Keys::Sound {
+        if checked.compressed {
+            return Attempt::Look;
+        }
+        if let Some(message) = unkeyed(bytes) {
+            return Attempt::Refused(ErrorCode::InvalidRecord, message);
         }
     }
     let batch = match &produce.payload {

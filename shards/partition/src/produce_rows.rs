@@ -22,6 +22,18 @@ pub(crate) struct Produce {
 pub(crate) struct Held {
     pub(crate) id: RequestId,
     pub(crate) produce: Produce,
+    pub(crate) keys: Keys,
+}
+
+/// Whether the keys of a batch for a compacted topic were looked at (P7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// Not yet, or not needed.
+    Unknown,
+    /// By this job.
+    Looking(u64),
+    /// All are there.
+    Sound,
 }
 
 /// An appended batch that waits for the high watermark.

@@ -440,6 +440,11 @@ pub enum Job {
         /// ms.
         at: i64,
     },
+    /// Records without a key in one compressed batch for a compacted topic (kafka.md P7).
+    NullKeys {
+        /// The batch as produced.
+        batch: Vec<u8>,
+    },
 }
 
 /// What a job found.
@@ -447,6 +452,8 @@ pub enum Job {
 pub enum JobResult {
     /// Offset and timestamp, when there is one.
     Time(Option<(u64, i64)>),
+    /// Why the batch may not be stored, if it may not.
+    NullKeys(Option<String>),
 }
 
 /// Everything that can happen to a shard.

@@ -10,7 +10,9 @@ use crate::log_events;
 use crate::openings::Openings;
 use crate::partition::Partitions;
 use crate::produce_rows::Produce;
-use crate::request::{Input, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request, RequestId};
+use crate::request::{
+    Input, JobResult, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request, RequestId,
+};
 use crate::rules::Rules;
 use crate::turn::{Ground, OWN_OFFSETS_TOPIC, OWN_PRODUCER_IDS, Turn, mesh_asker, mesh_id};
 use ringway_log::blocks::{BLOCK_BYTES, Blocks};
@@ -93,7 +95,12 @@ impl Shard {
             Input::Catalog(catalog) => rules.catalog(&mut turn, catalog),
             Input::Meta(id, answer) => rules.meta(&mut turn, id, answer),
             Input::Mesh(from, message) => rules.mesh_message(&mut turn, from, message),
-            Input::Job(job, result) => rules.searches.job_done(&mut turn, job, &result),
+            Input::Job(job, JobResult::Time(found)) => {
+                rules.searches.job_done(&mut turn, job, found);
+            }
+            Input::Job(job, JobResult::NullKeys(refusal)) => {
+                rules.produces.job_done(&mut turn, job, refusal);
+            }
             Input::PeersRecovered => {
                 turn.ground.serving = true;
                 turn.ground.logs.peers_recovered(&mut turn.out.io);

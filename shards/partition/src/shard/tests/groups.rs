@@ -224,7 +224,7 @@ fn g8_session_timeouts_and_group_ids_are_checked() {
     let reply = world.group(0, join("", ""));
     assert!(matches!(reply, GroupReply::Joined { code: ErrorCode::InvalidGroupId, .. }));
     let GroupRequest::Join(call) = join("g", "") else { panic!() };
-    let short = JoinGroup { session_timeout_ms: 999, ..call.clone() };
+    let short = JoinGroup { session_timeout_ms: 999, ..call };
     let reply = world.group(0, GroupRequest::Join(short));
     assert!(matches!(reply, GroupReply::Joined { code: ErrorCode::InvalidSessionTimeout, .. }));
     let reply = world.group(0, join("g", "stranger"));

@@ -3,7 +3,8 @@
 use super::world::{MS, World, batch, sequenced};
 use crate::request::{Notice, OffsetAt, Payload, Reply, Request};
 use crate::topic_config::TopicConfig;
-use ringway_wire::batch_writer::BatchOptions;
+use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
+use ringway_wire::compression::Codec;
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 
@@ -387,5 +388,49 @@ fn describe_log_tells_segments_and_nothing_above_the_high_watermark() {
     assert_eq!((facts.log_start, facts.high_watermark, facts.log_end), (0, 3, 3));
     assert_eq!(facts.segments.len(), 1);
     assert_eq!(facts.segments[0].end_offset, 3);
+    world.finish();
+}
+
+#[test]
+fn p7_a_compacted_topic_takes_keyed_records_only_and_keeps_the_order_meanwhile() {
+    let mut world = World::new(1);
+    let topic = world.topic("t", 1, &[]);
+    let key = log(topic);
+    let unkeyed = |codec| {
+        let options = BatchOptions { codec, ..BatchOptions::default() };
+        let mut writer = BatchWriter::new(options);
+        writer.push(1_700_000_000_000, None, Some(b"v"), &[]).expect("small");
+        writer.finish().expect("one");
+        writer.batch().to_vec()
+    };
+    world.produce(key, unkeyed(Codec::None));
+    world.set_config(topic, "cleanup.policy", "compact");
+    let keyed = BatchOptions { codec: Codec::Zstd, ..BatchOptions::default() };
+    let keyed = batch(keyed, world.wall_ms(), 1, 10);
+    let batches = [unkeyed(Codec::Gzip), keyed.clone(), unkeyed(Codec::None), keyed];
+    let ids = batches.map(|bytes| {
+        let request = world.produce_request(key, -1, bytes);
+        world.ask_only(0, request)
+    });
+    world.run();
+    assert_eq!(world.code(ids[0]), ErrorCode::InvalidRecord);
+    assert_eq!(world.code(ids[2]), ErrorCode::InvalidRecord);
+    for (at, id) in [(1, ids[1]), (2, ids[3])] {
+        let Reply::Produced { base_offset, .. } = world.reply(id) else { panic!() };
+        assert_eq!(base_offset, at);
+    }
+    world.finish();
+}
+
+#[test]
+fn p9_a_lone_node_cannot_promise_two_replicas() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[("min.insync.replicas", "2")]));
+    for (acks, expected) in [(-1, ErrorCode::NotEnoughReplicas), (1, ErrorCode::None)] {
+        let bytes = plain(&world, 1);
+        let request = world.produce_request(key, acks, bytes);
+        let id = world.ask(0, request);
+        assert_eq!(world.code(id), expected, "acks {acks}");
+    }
     world.finish();
 }
