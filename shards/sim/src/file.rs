@@ -96,6 +96,16 @@ impl File {
         if let Some(index) = self.pending.iter().position(|write| write.op == op) {
             let write = self.pending.remove(index);
             self.store(write.at, &write.bytes);
+            // The cache holds one version of a sector: what it had of these bytes before is superseded
+            // and can no longer reach the medium.
+            for older in self.pending.iter_mut().filter(|older| older.completed.is_some()) {
+                let from = older.at.max(write.at);
+                let to = (older.at + older.bytes.len()).min(write.at + write.bytes.len());
+                if from < to {
+                    older.bytes[from - older.at..to - older.at]
+                        .copy_from_slice(&write.bytes[from - write.at..to - write.at]);
+                }
+            }
         }
     }
 
@@ -311,6 +321,18 @@ mod tests {
             seen[usize::from(file.size() == 8192)] = true;
         }
         assert_eq!(seen, [true, true]);
+    }
+
+    #[test]
+    fn a_durable_write_supersedes_what_the_cache_held_there() {
+        let mut file = File::new(8192);
+        file.submit(1, 0, vec![1; 8192]);
+        file.complete(1, 0);
+        file.submit(2, 0, vec![2; 4096]);
+        file.complete(2, 1);
+        file.settle_one(2);
+        file.cut(&mut Rng::new(1), CutMood::Everything);
+        assert_eq!((byte_at(&file, 0), byte_at(&file, 4096)), (2, 1));
     }
 
     #[test]
