@@ -215,8 +215,6 @@ impl Node {
             if self.queue.next_at()? > until_ns {
                 return None;
             }
-            let (at, event) = self.queue.pop()?;
-            self.clock.advance(at);
             if let Some(left) = &mut self.fuse {
                 if *left == 0 {
                     self.fuse = None;
@@ -224,6 +222,8 @@ impl Node {
                 }
                 *left -= 1;
             }
+            let (at, event) = self.queue.pop()?;
+            self.clock.advance(at);
             match self.happen(event) {
                 Happening::Nothing => {}
                 happening => return Some(happening),
