@@ -161,4 +161,14 @@ pub struct LogCounts {
     pub poisoned: u64,
     /// Bytes of tail held in memory.
     pub tail_bytes: u64,
+    /// Recoveries that ended at a header torn in two.
+    pub torn_headers: u64,
+    /// Recoveries that ended at a batch with a whole header and a torn payload.
+    pub torn_payloads: u64,
+    /// Headers behind a break that a producer had forged: all but the secret was right.
+    pub forged_headers: u64,
+    /// Headers behind a break that an earlier life had left.
+    pub stale_headers: u64,
+    /// Checkpoint files found damaged, and recoveries that could not start from the newest entry.
+    pub unusable_checkpoints: u64,
 }

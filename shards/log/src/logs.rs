@@ -59,6 +59,7 @@ impl Logs {
         let read =
             |(shard, _, body): &(u32, u64, Vec<u8>)| Some((*shard, checkpoint::decode(body)?));
         let files: Vec<(u32, Checkpoint)> = facts.checkpoints.iter().filter_map(read).collect();
+        let unusable_checkpoints = (facts.checkpoints.len() - files.len()) as u64;
         let generations = facts.checkpoints.iter().map(|(_, generation, _)| *generation);
         let keeper = Keeper::new(generations);
         let mut logs = Vec::with_capacity(mine.len());
@@ -76,7 +77,7 @@ impl Logs {
             facts,
             ops: Ops::default(),
             events: VecDeque::new(),
-            counts: LogCounts::default(),
+            counts: LogCounts { unusable_checkpoints, ..LogCounts::default() },
             tail: crate::tail::TailOrder::default(),
             checkpoint_urgent: false,
             checkpoint_dirty: false,

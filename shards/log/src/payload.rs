@@ -85,6 +85,7 @@ fn cut(scan: &mut Scan, index: usize) {
     }
     end.o = base;
     scan.torn_batches += (scan.kept.len() - index) as u64;
+    scan.met.torn_payloads += 1;
     scan.kept.truncate(index);
     scan.damaged.retain(|range| range.to <= base);
     scan.lives.retain(|life| life.1 < base);

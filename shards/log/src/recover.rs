@@ -337,6 +337,7 @@ impl Recovery {
             return self.conclude(turn);
         }
         let best = self.usable().cloned();
+        turn.shared.counts.unusable_checkpoints += u64::from(best != top);
         let at = match &best {
             Some(found) => {
                 let end = found.entry.end;
@@ -430,6 +431,11 @@ impl Recovery {
                 table.push(*epoch, *base, *base);
             }
         }
+        let counts = &mut turn.shared.counts;
+        counts.torn_headers += scan.met.torn_headers;
+        counts.torn_payloads += scan.met.torn_payloads;
+        counts.forged_headers += scan.met.forged_headers;
+        counts.stale_headers += scan.met.stale_headers;
         let counter = turn.shared.facts.start_counter;
         let epoch = table.greatest_epoch().max(scan.seen_epoch).max(counter) + 1;
         table.push(epoch, scan.next, scan.at.o);

@@ -58,6 +58,19 @@ struct Look {
     begun: bool,
 }
 
+/// What a scan came across: told as counts, never decided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// Headers that begin at the break and are not whole.
+    pub(crate) torn_headers: u64,
+    /// Frames with a whole header and a payload that is not.
+    pub(crate) torn_payloads: u64,
+    /// Headers right but for the secret: a producer wrote them.
+    pub(crate) forged_headers: u64,
+    /// Headers of this log from a life that may not stand there.
+    pub(crate) stale_headers: u64,
+}
+
 /// A scan in progress.
 #[derive(Debug)]
 pub(crate) struct Scan {
@@ -85,6 +98,7 @@ pub(crate) struct Scan {
     pub(crate) new_segment: bool,
     /// Evidence behind a torn tail, and whether a header began there.
     pub(crate) torn_batches: u64,
+    pub(crate) met: Met,
 }
 
 /// One step of a scan.
@@ -122,6 +136,7 @@ impl Scan {
             next: at.o,
             new_segment: false,
             torn_batches: 0,
+            met: Met::default(),
         }
     }
 
@@ -224,6 +239,8 @@ impl Scan {
             let place = from + step;
             from = place + 1;
             if Head::parse(&bytes[place..], view.rules.secret).is_none() {
+                let forged = Head::parse(&bytes[place..], 0).is_some();
+                self.met.forged_headers += u64::from(forged);
                 continue;
             }
             if let Some(placed) = view.header(look.si, region + place as u64)? {
@@ -247,6 +264,7 @@ impl Scan {
         }
         let floor = self.at.floor;
         let fits = view.epoch_fits(base, head.log_epoch, floor);
+        self.met.stale_headers += u64::from(!fits);
         if !head.is_sound(view.rules.key) || base < self.at.o || !fits {
             return;
         }
@@ -309,10 +327,13 @@ impl Scan {
     }
 
     /// Whether something was written at the break.
-    fn begins_something(&self, view: &View<'_>) -> Result<bool, Missing> {
+    fn begins_something(&mut self, view: &View<'_>) -> Result<bool, Missing> {
         for place in [self.at.p, align_up(self.at.p, view.rules.block)] {
             let bytes = view.chunk(self.at.si, region_of(place))?;
-            if bytes.get(within(place) as usize..).is_some_and(crate::frame::has_magic) {
+            let rest = bytes.get(within(place) as usize..).unwrap_or_default();
+            if crate::frame::has_magic(rest) {
+                let torn = [view.rules.secret, 0].iter().all(|key| Head::parse(rest, *key).is_none());
+                self.met.torn_headers += u64::from(torn);
                 return Ok(true);
             }
         }

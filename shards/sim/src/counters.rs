@@ -24,6 +24,22 @@ pub struct Counters {
     pub recoveries_compared: u64,
     /// Batches dropped as torn tails.
     pub torn_tails: u64,
+    /// Recoveries that ended at a torn header.
+    pub torn_headers: u64,
+    /// Recoveries that ended at a torn payload.
+    pub torn_payloads: u64,
+    /// Forged headers behind a break, rejected.
+    pub forged_rejected: u64,
+    /// Headers of earlier lives behind a break, rejected.
+    pub stale_rejected: u64,
+    /// Cuts that met a segment coming into use.
+    pub rolls_at_cut: u64,
+    /// Appends after a truncation inside a block, then a recovery by scan.
+    pub appended_in_block: u64,
+    /// Recoveries without the newest checkpoint.
+    pub checkpoints_unusable: u64,
+    /// Reads of clients from disk, bytes.
+    pub cold_read_bytes: u64,
     /// Restarts with another number of shards.
     pub shard_changes: u64,
     /// Restarts with lower limits.
@@ -60,6 +76,7 @@ impl Counters {
         self.dropped += seen.dropped;
         self.dedupe_after_recovery += seen.deduped_after_recovery;
         self.set_aside += disk.set_aside;
+        self.rolls_at_cut += disk.rolls_at_cut;
         self.hostile += hostile;
     }
 
@@ -68,13 +85,17 @@ impl Counters {
         let Some(process) = &node.process else { return };
         for room in &process.rooms {
             if let Some(shard) = &room.shard {
-                self.rolls += shard.counts().log.rolls;
+                let log = shard.counts().log;
+                self.rolls += log.rolls;
+                self.torn_headers += log.torn_headers;
+                self.torn_payloads += log.torn_payloads;
+                self.forged_rejected += log.forged_headers;
+                self.stale_rejected += log.stale_headers;
+                self.checkpoints_unusable += log.unusable_checkpoints;
+                self.cold_read_bytes += log.cold_read_bytes;
             }
         }
     }
-
-    /// A line that the server said.
-    pub fn warning(&mut self, _text: &str) {}
 
     /// Adds another's counts.
     pub fn add(&mut self, other: &Counters) {
@@ -104,6 +125,14 @@ impl Counters {
             ("dropped", &mut self.dropped, true),
             ("hostile", &mut self.hostile, true),
             ("torn_tails", &mut self.torn_tails, true),
+            ("torn_headers", &mut self.torn_headers, true),
+            ("torn_payloads", &mut self.torn_payloads, true),
+            ("forged_rejected", &mut self.forged_rejected, true),
+            ("stale_rejected", &mut self.stale_rejected, true),
+            ("rolls_at_cut", &mut self.rolls_at_cut, true),
+            ("appended_in_block", &mut self.appended_in_block, true),
+            ("checkpoints_unusable", &mut self.checkpoints_unusable, true),
+            ("cold_read_bytes", &mut self.cold_read_bytes, true),
             ("shard_changes", &mut self.shard_changes, true),
             ("settings_lowered", &mut self.settings_lowered, true),
             ("dedupe_after_recovery", &mut self.dedupe_after_recovery, true),

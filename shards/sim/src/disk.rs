@@ -49,8 +49,8 @@ pub enum Weight {
 pub struct DiskCounts {
     /// Pending writes that a cut met.
     pub unflushed_at_cut: u64,
-    /// Renames and unlinks that a cut met.
-    pub volatile_names_at_cut: u64,
+    /// Segments whose adoption a cut met: in flight, or not synced yet.
+    pub rolls_at_cut: u64,
     /// Segments renamed into `dropped/`.
     pub set_aside: u64,
     /// Segments adopted.
@@ -297,10 +297,9 @@ impl Disk {
     /// Power goes: what was not durable survives in any part.
     pub fn cut(&mut self, rng: &mut Rng) {
         let mood = CutMood::draw(rng);
+        let adopting = self.works.values().any(|(_, work)| matches!(work, Work::Adopt { .. }));
+        self.counts.rolls_at_cut += u64::from(adopting || self.names.has_new_segments());
         self.half_done(rng);
-        if !self.names.is_quiet() {
-            self.counts.volatile_names_at_cut += 1;
-        }
         self.names.cut(rng);
         for file in &mut self.files {
             if !file.is_quiet() {
@@ -352,6 +351,26 @@ impl Disk {
                 *file = File::default();
             }
         }
+    }
+
+    /// A byte of the newest checkpoint file turns: the file is there and worth nothing. False: there
+    /// are not two to choose from.
+    pub fn damage_newest_checkpoint(&mut self, rng: &mut Rng) -> bool {
+        let generation = |file: SmallFile| match file {
+            SmallFile::Checkpoint { generation, shard } => Some((generation, shard)),
+            _ => None,
+        };
+        let mut found: Vec<(u64, u32)> = self.names.smalls().filter_map(generation).collect();
+        found.sort_unstable();
+        let Some((generation, shard)) = found.pop().filter(|_| !found.is_empty()) else {
+            return false;
+        };
+        let file = SmallFile::Checkpoint { shard, generation };
+        let Some(mut body) = self.names.small(file).cloned() else { return false };
+        let at = rng.index(body.len());
+        body[at] ^= 1 << rng.below(8);
+        self.names.put_small(self.order, file, Some(body), true);
+        true
     }
 
     /// Whether nothing is volatile.

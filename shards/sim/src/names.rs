@@ -145,6 +145,12 @@ impl Names {
         }
     }
 
+    /// Whether a new segment's name is not durable yet.
+    #[must_use]
+    pub fn has_new_segments(&self) -> bool {
+        self.changes.iter().any(|change| change.file.is_some())
+    }
+
     /// Power goes.
     pub fn cut(&mut self, rng: &mut Rng) {
         let mode = rng.below(4);

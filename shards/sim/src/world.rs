@@ -25,6 +25,7 @@ use ringway_client::native::NativeSession;
 use ringway_partition::request::Notice;
 use ringway_partition::topic_config::TopicConfig;
 use ringway_wire::ids::LogKey;
+use std::collections::BTreeSet;
 
 /// Lives of a seed.
 pub const LIVES: u32 = 6;
@@ -57,6 +58,10 @@ pub struct World {
     counters: Counters,
     life: u32,
     lowered: bool,
+    /// Logs whose end the last recovery moved into a block.
+    cut_in_block: BTreeSet<String>,
+    /// The last life ended with a clean stop.
+    clean: bool,
 }
 
 /// The whole log of every partition, for comparing recoveries.
@@ -109,6 +114,8 @@ impl World {
             counters: Counters::default(),
             life: 0,
             lowered: false,
+            cut_in_block: BTreeSet::new(),
+            clean: false,
         }
     }
 
@@ -124,6 +131,7 @@ impl World {
     /// One life; false when the seed ends here.
     fn live(&mut self, life: u32) -> bool {
         self.change_settings(life);
+        let before = std::mem::take(&mut self.cut_in_block);
         if !self.recover(life) {
             return false;
         }
@@ -134,6 +142,10 @@ impl World {
             self.node.trace.tell(|| format!("life {life}: {key} is {log_start}..{end}"));
             for frame in &frames {
                 self.node.trace.tell(|| format!("  {frame:?}"));
+            }
+            let grew = end > self.checker.kept(key).last().map_or(0, |frame| frame.last + 1);
+            if before.contains(&key.to_string()) && grew && !self.clean {
+                self.counters.appended_in_block += 1;
             }
             self.checker.recovered(key, frames, log_start, end);
         }
@@ -181,6 +193,9 @@ impl World {
         if life == 0 {
             cuts_left = 0;
         }
+        if life > 0 && self.rng.percent(4) && self.node.disk.is_quiet() {
+            self.node.disk.damage_newest_checkpoint(&mut self.rng);
+        }
         let mut reference = None;
         if cuts_left > 0 && self.node.disk.is_quiet() && self.rng.percent(40) {
             reference = self.reference();
@@ -211,6 +226,7 @@ impl World {
             cuts_left -= 1;
             interrupted = true;
             self.counters.cuts_in_recovery += 1;
+            self.counters.take_process(&self.node);
             let cut = self.rng.percent(70);
             self.node.trace.tell(|| format!("RECOVERY ENDS, cut {cut}"));
             self.node.fail(cut);
@@ -274,8 +290,25 @@ impl World {
             Notice::Poisoned { key, cause } => {
                 self.checker.fail("D8", || format!("{key} poisoned on a sound disk: {cause}"));
             }
-            Notice::Warning(text) => self.counters.warning(text),
+            Notice::Warning(text) => self.warning(text),
             Notice::Stopped { .. } => {}
+        }
+    }
+
+    /// Remembers logs whose end a recovery moved into a block.
+    fn warning(&mut self, text: &str) {
+        let Some((key, rest)) =
+            text.strip_prefix("log ").and_then(|rest| rest.split_once(": torn tail"))
+        else {
+            return;
+        };
+        let word = |name: &str| {
+            let after = rest.split_once(name).map_or("", |(_, after)| after);
+            after.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse::<u64>().ok())
+        };
+        let position = word("position ").unwrap_or(0);
+        if !position.is_multiple_of(u64::from(self.settings.block)) {
+            self.cut_in_block.insert(key.to_owned());
         }
     }
 
@@ -327,6 +360,7 @@ impl World {
             self.counters.crashes += 1;
         }
         self.counters.take_process(&self.node);
+        self.clean = false;
         self.node.trace.tell(|| format!("LIFE {} ENDS, cut {cut}", self.life));
         let lost = self.node.fail(cut);
         self.forget(&lost);
@@ -341,6 +375,7 @@ impl World {
         self.node.set_fuse(None);
         if stopped == Some(true) {
             self.counters.clean_stops += 1;
+            self.clean = true;
             self.counters.take_process(&self.node);
             let lost = self.node.leave();
             self.forget(&lost);
