@@ -164,6 +164,7 @@ fn open_metadata(
         node_id: config.node.id,
         shard_count: shards,
         advertise_shards: plan::advertise_shards(&config.kafka, shards),
+        leader_epoch: i32::try_from(facts.start_counter).unwrap_or(i32::MAX),
         topic_defaults: Arc::new(config.broker.topic_defaults.clone()),
     };
     let rules = TopicRules { partitions: config.broker.partitions, draw_uuid };

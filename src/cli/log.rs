@@ -1,8 +1,8 @@
 //! `ringway log verify`: reads a stopped data directory from its first byte to its last, changes nothing.
 
+use super::Output;
 use super::progress::Progress;
 use super::server::print;
-use super::Output;
 use crate::refusal::{FAILED, Refusal};
 use clap::Subcommand;
 use ringway_log::directory::{DirectoryFacts, checkpoint_name};
@@ -79,7 +79,8 @@ fn lock(directory: &Path) -> Result<File, Refusal> {
     let path = directory.join("lock");
     let file = File::open(&path).map_err(|cause| refused(&path, &cause))?;
     file.try_lock_shared().map_err(|_| {
-        let text = format!("data directory {} is in use: stop the broker first", directory.display());
+        let text =
+            format!("data directory {} is in use: stop the broker first", directory.display());
         Refusal::configuration(text)
     })?;
     Ok(file)

@@ -76,7 +76,7 @@ impl Broker {
         let initial_rebalance_delay_ms = group(
             "kafka.broker.group.initial.rebalance.delay.ms",
             "A new group waits this long for more members.",
-            3_000,
+            300,
             300_000,
         );
         let members_max = keys.integer(

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from broker import LOADGEN, ROOT
+from broker import BINARY, LOADGEN, ROOT
 
 
 def test_native_round_trip_with_keys_and_json(broker):
@@ -64,7 +64,7 @@ def test_commands_of_the_readme(broker):
     assert len(blocks) >= 2, "the README shows a Kafka and a native quick start"
     for block in blocks:
         script = block.replace("127.0.0.1:9092", broker.bootstrap)
-        script = script.replace("target/release/ringway ", f"{ROOT}/target/release/ringway ")
+        script = script.replace("target/release/ringway ", f"{BINARY} ")
         with tempfile.TemporaryDirectory() as place:
             done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], capture_output=True, text=True, cwd=place,
                                   timeout=60, env={"PATH": "/usr/bin:/bin", "RINGWAY_SERVER": broker.server})

@@ -76,7 +76,8 @@ fn huge_pages() -> Check {
 
 fn schedulers() -> Vec<Check> {
     let Ok(devices) = fs::read_dir("/sys/block") else { return Vec::new() };
-    let mut rows: Vec<Check> = devices.flatten().filter_map(|device| scheduler(&device.path())).collect();
+    let mut rows: Vec<Check> =
+        devices.flatten().filter_map(|device| scheduler(&device.path())).collect();
     rows.sort_by(|a, b| a.found.cmp(&b.found));
     rows
 }

@@ -23,6 +23,9 @@ pub struct Catalog {
     pub shard_count: u32,
     /// Whether each shard is a broker of its own (`advertise = "shard"`).
     pub advertise_shards: bool,
+    /// Kafka's leader epoch of every partition in this life of a lone node: the start counter of its log
+    /// directory, so that every shard can tell it in Metadata (F8). 0 = not told.
+    pub leader_epoch: i32,
     /// By name, in order.
     pub topics: BTreeMap<String, Arc<Topic>>,
     /// By this cluster's number.

@@ -27,16 +27,16 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
     match event {
         LogEvent::Snapshot(key, body) => snapshot(turn, key, &body),
         LogEvent::Replayed(key, facts) => replayed(turn, key, &facts),
-        LogEvent::Recovered { key, start, end, log_epoch, notices } => {
+        LogEvent::Recovered { key, start, end, notices, .. } => {
             for line in notices {
                 turn.warn(line);
             }
-            open(turn, key, start, end, log_epoch);
+            open(turn, key, start, end);
             rules.produces.retry(turn, key);
             rules.groups.log_opened(turn, key);
         }
-        LogEvent::Created { key, log_epoch } => {
-            open(turn, key, 0, 0, log_epoch);
+        LogEvent::Created { key, .. } => {
+            open(turn, key, 0, 0);
             rules.produces.retry(turn, key);
             rules.groups.log_opened(turn, key);
         }
@@ -106,9 +106,9 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
 }
 
 /// The node tells itself to lead (Z3).
-fn open(turn: &mut Turn<'_>, key: LogKey, start: u64, end: u64, log_epoch: u32) {
+fn open(turn: &mut Turn<'_>, key: LogKey, start: u64, end: u64) {
+    let leader_epoch = turn.ground.leader_epoch;
     let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
-    let leader_epoch = i32::try_from(log_epoch).unwrap_or(i32::MAX);
     partition.leader.become_leader(BecomeLeader { leader_epoch, in_sync: 1 }, end);
     partition.epochs.begin(leader_epoch, end);
     partition.epochs.trim(start);

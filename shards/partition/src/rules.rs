@@ -5,6 +5,7 @@
 
 use crate::fetch::Fetches;
 use crate::group::coordinator::Coordinator;
+use crate::group::held_calls::HeldCalls;
 use crate::list_offsets::Searches;
 use crate::mesh::Mesh;
 use crate::openings::Openings;
@@ -21,4 +22,5 @@ pub(crate) struct Rules {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) mesh: Mesh,
     pub(crate) groups: Coordinator,
+    pub(crate) held_calls: HeldCalls,
 }

@@ -11,7 +11,8 @@ use crate::openings::Openings;
 use crate::partition::Partitions;
 use crate::produce_rows::Produce;
 use crate::request::{
-    Input, JobResult, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request, RequestId,
+    GroupRequest, Input, JobResult, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request,
+    RequestId,
 };
 use crate::rules::Rules;
 use crate::turn::{Ground, OWN_OFFSETS_TOPIC, OWN_PRODUCER_IDS, Turn, mesh_asker, mesh_id};
@@ -61,12 +62,14 @@ impl Shard {
         let mut openings = Openings::default();
         let mut partitions = Partitions::default();
         let mine = openings.at_start(&config, &catalog, &facts.logs, &mut partitions);
+        let leader_epoch = i32::try_from(facts.start_counter).unwrap_or(i32::MAX);
         let logs = Logs::start(logs_config, facts, mine, now, blocks, &mut out.io);
         let ground = Ground {
             config,
             catalog,
             logs,
             partitions,
+            leader_epoch,
             counts: ShardCounts::default(),
             serving: false,
             stopping: false,
@@ -152,10 +155,34 @@ impl Rules {
             Request::InitProducerId { producer_id, epoch } => {
                 self.producer_ids.request(turn, id, producer_id, epoch);
             }
-            Request::Group(call) => {
-                self.groups.request(turn, &mut self.produces, id, call);
-            }
+            Request::Group(call) => self.group_call(turn, id, call),
             Request::DescribeLog { key } => describe(turn, id, key),
+        }
+    }
+
+    /// A coordinator that is being made or replayed will serve in a moment: the call waits for it.
+    fn group_call(&mut self, turn: &mut Turn<'_>, id: RequestId, call: GroupRequest) {
+        let mut call = call;
+        if self.groups.opens_soon(turn, call.group()) {
+            match self.held_calls.hold(turn.now.mono_ns, id, call) {
+                Ok(()) => return,
+                Err(back) => call = back,
+            }
+        }
+        self.groups.request(turn, &mut self.produces, id, call);
+    }
+
+    fn retry_held_calls(&mut self, turn: &mut Turn<'_>) {
+        for held in self.held_calls.take() {
+            let over = held.until_ns <= turn.now.mono_ns;
+            if over || turn.ground.stopping {
+                self.groups.request(turn, &mut self.produces, held.id, held.call);
+            } else if self.groups.opens_soon(turn, held.call.group()) {
+                self.held_calls.put_back(held);
+            } else {
+                // The offsets topic may have given the group to another shard: routed anew.
+                self.request(turn, held.id, Request::Group(held.call));
+            }
         }
     }
 
@@ -177,6 +204,7 @@ impl Rules {
 
     fn gone(&mut self, turn: &mut Turn<'_>, id: RequestId) {
         self.mesh.gone(turn, id);
+        self.held_calls.gone(id);
         self.fetches.gone(turn, &mut self.mesh, id);
     }
 
@@ -222,13 +250,14 @@ impl Rules {
         turn.ground.stopping = true;
         self.produces.stop(turn);
         self.fetches.stop(turn, &mut self.mesh);
+        self.retry_held_calls(turn);
         self.groups.stop(turn);
         turn.ground.logs.stop(&mut turn.out.io);
     }
 
     /// The turn ends: open groups go to the disk, rows expire, and the next wake-up is known.
     fn tick(&mut self, turn: &mut Turn<'_>) {
-        let mut wake = [None; 4];
+        let mut wake = [None; 5];
         for _ in 0..PLANS_PER_TICK_MAX {
             wake[0] = self.produces.tick(turn);
             wake[1] = self.fetches.tick(turn, &mut self.mesh);
@@ -244,6 +273,7 @@ impl Rules {
                 break;
             }
         }
+        wake[4] = self.held_calls.wake_at_ns();
         let again = turn.ground.appended.then_some(turn.now.mono_ns);
         turn.out.wake_at_ns = wake.into_iter().flatten().chain(again).min();
     }
@@ -257,6 +287,9 @@ impl Rules {
             }
             log_events::drain(self, turn);
         }
+        if self.held_calls.len() > 0 {
+            self.retry_held_calls(turn);
+        }
     }
 
     fn waiting_rows(&self) -> u64 {
@@ -265,6 +298,7 @@ impl Rules {
             + self.searches.len()
             + self.producer_ids.len()
             + self.mesh.len()
+            + self.held_calls.len()
             + self.groups.commits();
         rows as u64
     }

@@ -55,6 +55,8 @@ pub(crate) struct Ground {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) logs: Logs,
     pub(crate) partitions: Partitions,
+    /// Kafka's leader epoch of this life; one number for all partitions while the node is alone.
+    pub(crate) leader_epoch: i32,
     pub(crate) counts: ShardCounts,
     /// Every shard is recovered: clients may be told offsets.
     pub(crate) serving: bool,

@@ -37,6 +37,8 @@ pub(crate) struct Identity {
     pub(crate) shard_count: u32,
     /// Whether each shard is a broker.
     pub(crate) advertise_shards: bool,
+    /// Kafka's leader epoch of this life.
+    pub(crate) leader_epoch: i32,
     /// Defaults of topics, by the topic's setting name.
     pub(crate) topic_defaults: Arc<BTreeMap<String, String>>,
 }
@@ -63,6 +65,7 @@ impl CatalogFollower {
             node_id: identity.node_id,
             shard_count: identity.shard_count,
             advertise_shards: identity.advertise_shards,
+            leader_epoch: identity.leader_epoch,
             ..Catalog::default()
         };
         let mut follower = CatalogFollower {

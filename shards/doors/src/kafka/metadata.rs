@@ -189,14 +189,14 @@ fn named_topic(
 }
 
 fn describe(topic: &Topic, catalog: &Catalog) -> MetadataResponseTopic {
+    let epoch = if catalog.leader_epoch > 0 { catalog.leader_epoch } else { -1 };
     let partitions = (0..topic.partitions).map(|partition| {
         let key = LogKey { topic_id: topic.id, partition };
         let leader = BrokerId(catalog.broker_of_shard(shard_of(key, catalog.shard_count)));
-        // The epoch is known where the log is, not here: −1 tells clients not to compare it.
         MetadataResponsePartition::default()
             .with_partition_index(partition_index(partition))
             .with_leader_id(leader)
-            .with_leader_epoch(-1)
+            .with_leader_epoch(epoch)
             .with_replica_nodes(vec![leader])
             .with_isr_nodes(vec![leader])
     });

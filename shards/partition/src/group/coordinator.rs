@@ -128,6 +128,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether the coordinator of `group` is only being made or replayed.
+    pub(crate) fn opens_soon(&mut self, turn: &mut Turn<'_>, group: &str) -> bool {
+        let soon = [ErrorCode::CoordinatorLoadInProgress, ErrorCode::CoordinatorNotAvailable];
+        turn.ground.serving && self.admit(turn, group).is_err_and(|code| soon.contains(&code))
+    }
+
     /// Whether this shard can serve `group` now (B7).
     fn admit(&mut self, turn: &mut Turn<'_>, group: &str) -> Result<(), ErrorCode> {
         if group.is_empty() || group.len() > ID_BYTES_MAX {

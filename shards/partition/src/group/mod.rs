@@ -5,6 +5,7 @@
 
 mod classic;
 pub(crate) mod coordinator;
+pub(crate) mod held_calls;
 mod member;
 mod offset_records;
 mod offsets;
