@@ -67,6 +67,7 @@ pub(crate) struct Producer {
     /// When a place in flight became free last.
     free_since_ns: u64,
     was_full: bool,
+    was_down: bool,
     history: History,
     shared: Arc<Shared>,
     stats: Rc<RefCell<Stats>>,
@@ -110,6 +111,7 @@ impl Producer {
             in_flight: VecDeque::new(),
             free_since_ns: 0,
             was_full: false,
+            was_down: false,
             history: options.history,
             shared: options.shared,
             stats: options.stats,
@@ -120,6 +122,7 @@ impl Producer {
     pub(crate) fn dialled_again(&mut self, door: ProduceDoor, why: &str) {
         self.forget_in_flight();
         self.door = door;
+        self.was_down = true;
         let mut stats = self.stats.borrow_mut();
         stats.reconnects += 1;
         stats.error(why);
@@ -221,6 +224,10 @@ impl Peer for Producer {
     fn fill(&mut self, out: &mut Vec<u8>) -> anyhow::Result<Next> {
         loop {
             let now_ns = self.clock.now_ns();
+            if std::mem::take(&mut self.was_down) {
+                // While nobody listened, nothing was late by the generator's fault.
+                self.free_since_ns = now_ns;
+            }
             if now_ns < self.phases.begin_ns {
                 return Ok(Next::At(self.phases.begin_ns));
             }
