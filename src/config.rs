@@ -204,6 +204,12 @@ impl Config {
                 "must name the host clients connect to, because Kafka is bound to every address",
             );
         }
+        if kafka.advertised_port().is_some() && kafka.advertise != Advertise::Node {
+            keys.refuse(
+                "kafka.advertised",
+                "names one port, but every shard has its own: add kafka.advertise = \"node\"",
+            );
+        }
         let shards = u64::from(self.shards.count.unwrap_or(1));
         let last_port = u64::from(kafka.shard_bind.port()) + shards - 1;
         if last_port > u64::from(u16::MAX) {
@@ -321,9 +327,13 @@ impl Kafka {
             "First shard's own address, the others follow; `auto` = bootstrap port + 10000.",
         ));
         let advertised = keys.text(
-            ("kafka.advertised", "Host told to clients; empty = the address bound."),
+            (
+                "kafka.advertised",
+                "Host told to clients, or HOST:PORT with advertise = \"node\" behind a port map; empty = \
+                 the address bound.",
+            ),
             "",
-            "a host name or IP address",
+            "a host name or IP address, or HOST:PORT",
             |text| text.len() <= 253 && !text.contains(|c: char| c.is_whitespace() || c == '/'),
         );
         let advertise = keys.choice(
@@ -349,6 +359,23 @@ impl Kafka {
         };
         let shard_bind = shard_bind.unwrap_or_else(derived);
         Kafka { bind, shard_bind, advertised, advertise, allow_anonymous }
+    }
+
+    /// The host of `advertised`, when one is set.
+    pub(crate) fn advertised_host(&self) -> Option<&str> {
+        let host = self.advertised_pair().map_or(self.advertised.as_str(), |(host, _)| host);
+        (!host.is_empty()).then_some(host)
+    }
+
+    /// The port of `advertised`, when it has one.
+    pub(crate) fn advertised_port(&self) -> Option<u16> {
+        self.advertised_pair().map(|(_, port)| port)
+    }
+
+    /// `HOST:PORT`; an IPv6 address has more colons and no port here.
+    fn advertised_pair(&self) -> Option<(&str, u16)> {
+        let (host, port) = self.advertised.split_once(':')?;
+        Some((host, port.parse().ok()?))
     }
 }
 

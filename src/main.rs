@@ -7,6 +7,8 @@ mod config;
 mod control;
 mod refusal;
 mod report;
+#[cfg(test)]
+mod tidy;
 
 use clap::Parser as _;
 use std::io::Write as _;

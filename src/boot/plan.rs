@@ -45,11 +45,9 @@ pub(super) fn advertise_shards(kafka: &Kafka, shards: u32) -> bool {
 pub(super) fn brokers(config: &Config, listeners: &Listeners, shards: u32) -> Vec<Broker> {
     let first = config.node.id * BROKERS_PER_NODE;
     let broker = |(id, address): (i32, &SocketAddr)| {
-        let host = match config.kafka.advertised.as_str() {
-            "" => address.ip().to_string(),
-            host => host.to_owned(),
-        };
-        Broker { id, host, port: address.port(), rack: config.node.rack.clone() }
+        let host = config.kafka.advertised_host().map_or(address.ip().to_string(), str::to_owned);
+        let port = config.kafka.advertised_port().unwrap_or(address.port());
+        Broker { id, host, port, rack: config.node.rack.clone() }
     };
     if advertise_shards(&config.kafka, shards) {
         (first..).zip(&listeners.kafka_shards).map(broker).collect()

@@ -166,3 +166,15 @@ fn memory_default_is_bounded_by_host_and_shards() {
     assert_eq!(memory::memory_bytes_default(1, None), 1 << 30);
     assert_eq!(memory::memory_bytes_default(4, Some(1 << 20)), 4 * SHARD_BYTES_MIN);
 }
+
+#[test]
+fn an_advertised_port_goes_with_one_broker_per_node_alone() {
+    let node = [("kafka.advertised", "proxy:5555"), ("kafka.advertise", "node")];
+    let config = Config::load(&sources(&node)).expect("valid");
+    assert_eq!(config.kafka.advertised_host(), Some("proxy"));
+    assert_eq!(config.kafka.advertised_port(), Some(5555));
+    let found = problems(&sources(&node[..1]));
+    assert!(found[0].contains("kafka.advertised") && found[0].contains("proxy:5555"), "{found:?}");
+    let plain = Config::load(&sources(&[("kafka.advertised", "::1")])).expect("valid");
+    assert_eq!((plain.kafka.advertised_host(), plain.kafka.advertised_port()), (Some("::1"), None));
+}

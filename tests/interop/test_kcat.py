@@ -94,7 +94,8 @@ def test_two_shards_are_two_brokers_and_nothing_is_foreign(brokers):
     pid = broker.process.pid
     names = subprocess.run(["sh", "-c", f"grep -H . /proc/{pid}/task/*/comm"], capture_output=True, text=True).stdout
     shards = re.findall(r"task/(\d+)/comm:shard-(\d+)$", names, re.M)
-    assert len(shards) == 2, names
+    # The executor's helper threads inherit the name; they may not roam either.
+    assert {number for _, number in shards} == {"0", "1"}, names
     for task, _ in shards:
         status = open(f"/proc/{pid}/task/{task}/status").read()
         allowed = re.search(r"Cpus_allowed_list:\s*(\S+)", status).group(1)

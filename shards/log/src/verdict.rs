@@ -332,7 +332,8 @@ impl Scan {
             let bytes = view.chunk(self.at.si, region_of(place))?;
             let rest = bytes.get(within(place) as usize..).unwrap_or_default();
             if crate::frame::has_magic(rest) {
-                let torn = [view.rules.secret, 0].iter().all(|key| Head::parse(rest, *key).is_none());
+                let torn =
+                    [view.rules.secret, 0].iter().all(|key| Head::parse(rest, *key).is_none());
                 self.met.torn_headers += u64::from(torn);
                 return Ok(true);
             }

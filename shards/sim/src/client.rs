@@ -3,30 +3,12 @@
 //! Invariant: whatever a client is told goes to the checker before the client acts on it.
 //! Not here: transport (`node.rs`), what must hold (`checker.rs`).
 
-use crate::checker::Checker;
+use crate::around::Around;
 use crate::clock::{MS, US};
 use crate::consumer::Consumer;
 use crate::dialect::{Answer, Dialect};
-use crate::node::Node;
 use crate::producer::Producer;
 use crate::rng::Rng;
-use crate::workload::{Maker, Mix, Target};
-
-/// What a client may touch while it acts.
-pub struct Around<'a> {
-    /// Server and network.
-    pub node: &'a mut Node,
-    /// Told of everything.
-    pub checker: &'a mut Checker,
-    /// Chance.
-    pub rng: &'a mut Rng,
-    /// Partitions.
-    pub targets: &'a [Target],
-    /// Makes batches.
-    pub maker: &'a mut Maker,
-    /// What batches are like.
-    pub mix: Mix,
-}
 
 /// What a client does.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //! Invariant: it goes on at the offset after the last batch it saw, or says that it jumps.
 //! Not here: what must hold (`checker.rs`).
 
-use crate::client::Around;
+use crate::around::Around;
 use crate::dialect::{Answer, Dialect, Part, Want};
 use crate::rng::Rng;
 use ringway_wire::error_code::ErrorCode;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod around;
 pub mod checker;
 pub mod client;
 pub mod clock;

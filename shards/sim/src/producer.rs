@@ -3,7 +3,7 @@
 //! Invariant: an idempotent batch is sent again with the same bytes or never; another never twice.
 //! Not here: bytes of requests (`ringway-client`).
 
-use crate::client::Around;
+use crate::around::Around;
 use crate::dialect::{Answer, Dialect};
 use crate::rng::Rng;
 use crate::workload::{Aim, Batch};

@@ -4,8 +4,9 @@
 //! Invariant: a run is a pure function of seed and profile.
 //! Not here: events (`node.rs`), what must hold (`checker.rs`).
 
+use crate::around::Around;
 use crate::checker::{Checker, Violation};
-use crate::client::{Around, Client, Role};
+use crate::client::{Client, Role};
 use crate::clock::{Clock, MS, SECOND};
 use crate::consumer::Consumer;
 use crate::control::Control;
