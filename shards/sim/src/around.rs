@@ -22,4 +22,6 @@ pub struct Around<'a> {
     pub maker: &'a mut Maker,
     /// What batches are like.
     pub mix: Mix,
+    /// Limits were lowered once: a batch may have been refused without its sender hearing of it.
+    pub limits_changed: bool,
 }

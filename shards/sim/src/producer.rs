@@ -191,6 +191,10 @@ impl Producer {
             {
                 lane.failed = true;
             }
+            // Its predecessor was refused as too large, and the refusal lost with the server.
+            ErrorCode::OutOfOrderSequenceNumber if self.idempotent && around.limits_changed => {
+                self.abandon();
+            }
             error if error.is_retriable() && self.idempotent => lane.failed = true,
             error if error.is_retriable() => {
                 lane.batches.remove(place);

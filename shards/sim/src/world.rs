@@ -437,6 +437,7 @@ impl World {
             targets: &self.targets,
             maker: &mut self.maker,
             mix: self.mix,
+            limits_changed: self.counters.settings_lowered > 0,
         };
         if let Some(client) = self.clients.get_mut(number) {
             act(client, &mut around);
