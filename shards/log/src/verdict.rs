@@ -233,9 +233,7 @@ impl Scan {
         let region = u64::from(index) * REGION;
         let upto = usize::try_from((far - region).min(bytes.len() as u64)).unwrap_or(0);
         let mut from = within(look.position) as usize;
-        while let Some(step) =
-            bytes[..upto].get(from..).and_then(|rest| rest.iter().position(|b| *b == b'V'))
-        {
+        while let Some(step) = bytes[..upto].get(from..).and_then(next_magic) {
             let place = from + step;
             from = place + 1;
             if Head::parse(&bytes[place..], view.rules.secret).is_none() {
@@ -346,4 +344,19 @@ impl Scan {
         self.next = next;
         Step::End
     }
+}
+
+/// The first byte that may begin a header. Most of what is searched are zeros, passed over in runs that
+/// the compiler turns into wide loads: a search byte by byte was a third of a recovery's time.
+fn next_magic(bytes: &[u8]) -> Option<usize> {
+    let mut before = 0;
+    for run in bytes.chunks(512) {
+        if run.iter().fold(0, |all, byte| all | byte) != 0
+            && let Some(at) = run.iter().position(|byte| *byte == b'V')
+        {
+            return Some(before + at);
+        }
+        before += run.len();
+    }
+    None
 }

@@ -153,7 +153,7 @@ impl Maker {
     /// Writes complete frames into the value wherever a block of the file would begin, if the batch is
     /// the first of its flush group. They know everything that a client can know.
     fn forge(&mut self, rng: &mut Rng, aim: Aim) {
-        let style = rng.below(4);
+        let style = rng.below(16);
         let mut forger = BatchWriter::new(BatchOptions::default());
         let mut base = aim.next_offset + rng.within(0, 3);
         let mut before = (0u32, 0u32);
@@ -178,6 +178,7 @@ impl Maker {
                     0 => aim.epoch,
                     1 => aim.epoch + 1,
                     2 => u32::MAX,
+                    3..=7 => aim.epoch + 1000,
                     _ => aim.epoch + u32::try_from(rng.below(3)).unwrap_or(0),
                 },
                 prev_crc: before.0,
