@@ -138,11 +138,8 @@ impl Log {
     pub(crate) fn may_evict_front(&self) -> bool {
         let Some(front) = self.tail.blocks.front() else { return false };
         let busy = |segment: u64, start: u64| front.base == segment && front.region_end() > start;
-        if let Some(slice) = self.in_flight_slices.first()
-            && let Some(first) =
-                self.tail.blocks.iter().position(|block| block.block == slice.block)
-            && first == 0
-        {
+        // Asked for every block while the pool is short: looks at the front alone.
+        if self.in_flight_slices.first().is_some_and(|slice| slice.block == front.block) {
             return false;
         }
         !self.group.is_some_and(|group| busy(self.active_base(), group.start))
