@@ -45,6 +45,12 @@ impl Slice {
     }
 }
 
+/// Large blocks come in multiples of this, so that one given back fits the next.
+const LARGE_STEP: usize = 256 * 1024;
+/// Memory of large blocks kept to be used again: mapping and clearing it anew costs more than the
+/// copy of a frame. Four frames of 1 MB and what is around them.
+const SPARE_BYTES_MAX: usize = 16 << 20;
+
 enum Memory {
     Pooled(&'static mut [u8]),
     Large(Box<[u8]>),
@@ -64,6 +70,9 @@ pub struct Blocks {
     blocks: Vec<Block>,
     free: Vec<u32>,
     free_large: Vec<u32>,
+    /// Memory of large blocks given back, at most [`SPARE_BYTES_MAX`].
+    spare_large: Vec<Box<[u8]>>,
+    spare_bytes: usize,
     pooled: usize,
     large_bytes: usize,
     large_bytes_max: usize,
@@ -85,7 +94,16 @@ impl Blocks {
             })
             .collect();
         let free = (0..u32::try_from(pooled).unwrap_or(u32::MAX)).rev().collect();
-        Blocks { blocks, free, free_large: Vec::new(), pooled, large_bytes: 0, large_bytes_max }
+        Blocks {
+            blocks,
+            free,
+            free_large: Vec::new(),
+            spare_large: Vec::new(),
+            spare_bytes: 0,
+            pooled,
+            large_bytes: 0,
+            large_bytes_max,
+        }
     }
 
     /// A free pooled block with one hold, or none: then evict tail or pause receiving.
@@ -95,15 +113,16 @@ impl Blocks {
         Some(block)
     }
 
-    /// A block of `bytes` outside the pool, for one frame too large for a receive buffer. `None` when
+    /// A block of at least `bytes` outside the pool, for one frame too large for a receive buffer. `None` when
     /// `large_bytes_max` is used up: the caller waits, nothing is buffered beyond it.
     pub fn take_large(&mut self, bytes: usize) -> Option<u32> {
         // One frame may always be received, else a limit set too low would stop a connection for ever.
         if self.large_bytes > 0 && self.large_bytes + bytes > self.large_bytes_max {
             return None;
         }
-        self.large_bytes += bytes;
-        let memory = Memory::Large(vec![0; bytes].into_boxed_slice());
+        let memory = self.large_memory(bytes);
+        self.large_bytes += memory.len();
+        let memory = Memory::Large(memory);
         if let Some(block) = self.free_large.pop() {
             let slot = &mut self.blocks[block as usize];
             slot.memory = memory;
@@ -113,6 +132,16 @@ impl Blocks {
         let block = u32::try_from(self.blocks.len()).ok()?;
         self.blocks.push(Block { memory, frozen_end: 0, holds: 1, generation: 0 });
         Some(block)
+    }
+
+    /// What it holds of a frame before is never read: only received bytes are frozen.
+    fn large_memory(&mut self, bytes: usize) -> Box<[u8]> {
+        let bytes = bytes.next_multiple_of(LARGE_STEP);
+        if let Some(at) = self.spare_large.iter().position(|spare| spare.len() == bytes) {
+            self.spare_bytes -= bytes;
+            return self.spare_large.swap_remove(at);
+        }
+        vec![0; bytes].into_boxed_slice()
     }
 
     /// The bytes above the frozen end: the only ones that may still be written.
@@ -202,9 +231,16 @@ impl Blocks {
             }
             self.free.push(block);
         } else {
-            self.large_bytes -= slot.memory.bytes().len();
-            slot.memory = Memory::Absent;
+            let memory = std::mem::replace(&mut slot.memory, Memory::Absent);
             self.free_large.push(block);
+            if let Memory::Large(memory) = memory {
+                self.large_bytes -= memory.len();
+                self.spare_bytes += memory.len();
+                self.spare_large.push(memory);
+                while self.spare_bytes > SPARE_BYTES_MAX {
+                    self.spare_bytes -= self.spare_large.remove(0).len();
+                }
+            }
         }
     }
 
@@ -336,5 +372,19 @@ mod tests {
         assert_eq!(blocks.take_large(1), None);
         blocks.release_block(first);
         assert_eq!(blocks.take_large(1), Some(first));
+    }
+
+    #[test]
+    fn memory_of_large_blocks_is_used_again_and_bounded() {
+        let mut blocks = Blocks::new(Vec::new(), 1 << 30);
+        let first = blocks.take_large(1_000_000).expect("room");
+        let memory = blocks.tail_mut(first).as_ptr();
+        blocks.release_block(first);
+        let again = blocks.take_large(900_000).expect("room");
+        assert_eq!(blocks.tail_mut(again).as_ptr(), memory);
+        blocks.release_block(again);
+        let many: Vec<u32> = (0..64).filter_map(|_| blocks.take_large(1 << 20)).collect();
+        many.into_iter().for_each(|block| blocks.release_block(block));
+        assert!(blocks.spare_bytes <= SPARE_BYTES_MAX && blocks.large_bytes == 0);
     }
 }
