@@ -16,7 +16,7 @@ def test_cut_connections_leave_no_duplicate_and_no_gap(brokers):
     broker = brokers(shards=1)
     proxy = subprocess.Popen(
         [str(ROOT / "tests/proxy"), "--listen", "127.0.0.1:0", "--to", broker.bootstrap, "--seed", "11",
-         "--reset-at", "300000", "--share", "20", "--chunk", "16384"], stdout=subprocess.PIPE, text=True)
+         "--reset-at", "30000", "--share", "50", "--chunk", "16384"], stdout=subprocess.PIPE, text=True)
     through = proxy.stdout.readline().split()[1]
     broker.config = f'[kafka]\nadvertise = "node"\nadvertised = "{through}"\n'
     broker.start()
@@ -41,7 +41,7 @@ def test_cut_connections_leave_no_duplicate_and_no_gap(brokers):
     proxy.terminate()
     connections, resets = [int(word) for word in proxy.stdout.read().split()[1::2]]
     proxy.wait()
-    assert resets >= 1, "the proxy cut nothing: the test proves nothing"
+    assert resets * 5 >= connections, f"{resets} of {connections}: less than a fifth was cut"
     stored = broker_values(broker)
     print(f"{connections} connections, {resets} resets, {len(stored)} stored")
     assert len(stored) == RECORDS
