@@ -3,6 +3,7 @@
 //! Invariant: after every test the blocks are as free as before it.
 //! Not here: unit tests of leaves; they stand at the foot of their files.
 
+mod golden;
 mod groups;
 mod hostile;
 mod kafka_data;

@@ -17,7 +17,6 @@ use ringway_wire::kafka::produce::ProduceRequest;
 use ringway_wire::kafka::response_frame::ResponseFrame;
 use ringway_wire::kafka::topic_ref::TopicRef;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Reply buffers kept for later, and how large a kept one may be.
 const SPARE_MAX: usize = 64;
@@ -72,8 +71,9 @@ pub(crate) fn start(
     // The whole body is walked here, before anything is asked: half a request must not take effect.
     let request = ProduceRequest::parse(bytes, body_at, head.version)
         .map_err(|error| malformed(head, error))?;
-    let catalog = Arc::clone(&turn.door.catalog);
     let deadline_ns = deadline(request.timeout_ms, turn);
+    // Borrowed, not cloned: the count of an `Arc` that all shards share would bounce between cores.
+    let catalog = &*turn.door.catalog;
     let mut waiting = Waiting::new(head, &request, turn.door.spare.pop().unwrap_or_default());
     let first_request = turn.out.requests.len();
     let mut asked = 0;
@@ -83,7 +83,7 @@ pub(crate) fn start(
         if place != Some(part.topic_place) {
             place = Some(part.topic_place);
             waiting.topic(part.topic, part.topic_partitions);
-            topic = find(part.topic, &catalog);
+            topic = find(part.topic, catalog);
         }
         let batch = frame.part(part.records.start, part.records.end);
         let records = bytes.get(part.records).unwrap_or_default();
