@@ -15,6 +15,8 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 /// Chunks of one read in memory at most, beside those its frames hold.
 const WINDOW_CHUNKS: usize = 24;
+/// Chunks read ahead at most.
+const AHEAD_MAX: u32 = 16;
 
 /// What is sought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,10 +122,16 @@ impl ColdRead {
         }
     }
 
-    /// Chunks worth reading ahead.
+    /// Chunks worth reading ahead: what is still wanted, or every fetch would read as much again for
+    /// nobody.
     pub(crate) fn ahead(&self) -> u32 {
         match self.want {
-            Want::Frames { bytes_max, .. } => (bytes_max / (64 << 10) + 1).clamp(2, 16),
+            Want::Frames { bytes_max, .. } => {
+                let begun = |partial: &Partial| partial.position - partial.placed.position;
+                let begun = self.partial.as_ref().map_or(0, begun);
+                let left = u64::from(bytes_max).saturating_sub(self.kafka_bytes as u64 + begun);
+                u32::try_from(left / REGION + 1).unwrap_or(AHEAD_MAX).min(AHEAD_MAX)
+            }
             Want::Time { .. } | Want::Place { .. } => 4,
         }
     }

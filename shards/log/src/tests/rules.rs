@@ -5,7 +5,7 @@
 
 use super::life::{KEY, World, batch, settings};
 use crate::io::{EIO, IoOk, SegmentName};
-use crate::logs::{AppendError, AppendFacts, Batch, ReadStart};
+use crate::logs::{AppendError, AppendFacts, Batch, LogSettings, ReadStart};
 
 fn first() -> SegmentName {
     SegmentName { log: KEY, base_offset: 0 }
@@ -49,6 +49,23 @@ fn what_was_appended_is_read_back_from_memory_and_after_a_clean_restart_from_dis
     }
     world.settle();
     assert_eq!(world.blocks.holds(), 0, "nothing is held when nothing is in the tail");
+}
+
+#[test]
+fn a_cold_fetch_reads_little_more_than_it_serves() {
+    let settings = LogSettings { segment_bytes: 64 << 20, ..settings() };
+    let mut world = World::with_log(31, settings);
+    for _ in 0..80 {
+        world.append_wait(&batch(10, &vec![7; 250_000], 5));
+    }
+    world.flush();
+    world.restart_clean();
+    let before = world.logs().counts().cold_read_bytes;
+    let frames = world.read_all(1 << 20).0;
+    assert_eq!(frames.len(), 80);
+    let served: usize = frames.iter().map(|(_, bytes)| bytes.len()).sum();
+    let read = world.logs().counts().cold_read_bytes - before;
+    assert!(read < 2 * served as u64, "{read} bytes read for {served}");
 }
 
 #[test]
