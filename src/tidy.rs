@@ -221,8 +221,8 @@ fn banned() {
             continue;
         }
         for (index, line) in text.lines().enumerate() {
-            let word = |word: &&str| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == *word);
-            if words.iter().any(|w| word(&w)) {
+            let word = |word: &str| line.split(|c: char| !c.is_alphanumeric()).any(|w| w == word);
+            if words.iter().any(|w| word(w)) {
                 found.push(format!("{name}:{} unfinished mark", index + 1));
             }
             if line.contains("/home/") || line.contains("/Users/") {

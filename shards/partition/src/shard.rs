@@ -165,8 +165,8 @@ impl Rules {
         let mut call = call;
         if self.groups.opens_soon(turn, call.group()) {
             match self.held_calls.hold(turn.now.mono_ns, id, call) {
-                Ok(()) => return,
-                Err(back) => call = back,
+                None => return,
+                Some(back) => call = back,
             }
         }
         self.groups.request(turn, &mut self.produces, id, call);

@@ -32,12 +32,12 @@ impl HeldCalls {
         now_ns: u64,
         id: RequestId,
         call: GroupRequest,
-    ) -> Result<(), GroupRequest> {
+    ) -> Option<GroupRequest> {
         if self.rows.len() >= HELD_MAX {
-            return Err(call);
+            return Some(call);
         }
         self.rows.push_back(HeldCall { id, call, until_ns: now_ns.saturating_add(HOLD_NS) });
-        Ok(())
+        None
     }
 
     /// A held call again, its time kept.
