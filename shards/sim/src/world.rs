@@ -7,7 +7,7 @@
 use crate::around::Around;
 use crate::checker::{Checker, Violation};
 use crate::client::{Client, Role};
-use crate::clock::{Clock, MS, SECOND};
+use crate::clock::{Clock, SECOND};
 use crate::consumer::Consumer;
 use crate::control::Control;
 use crate::counters::Counters;
@@ -15,6 +15,7 @@ use crate::dialect::Dialect;
 use crate::disk::Disk;
 use crate::network::Weather;
 use crate::node::{Happening, Node};
+use crate::plan::{End, LifePlan};
 use crate::process::{Pool, Settings};
 use crate::producer::Producer;
 use crate::reader::read_log;
@@ -73,8 +74,22 @@ type Digest = Vec<(LogKey, Vec<FrameSeen>)>;
 pub fn run(seed: u64, trace: bool, pool: Pool) -> (Outcome, Pool) {
     let mut world = World::new(seed, trace, pool);
     for life in 0..=LIVES {
-        world.life = life;
-        if !world.live(life) {
+        let plan = LifePlan::draw(&mut world.rng, life, world.lowered, world.targets.len());
+        if !world.live(life, &plan, life == LIVES) {
+            break;
+        }
+    }
+    world.end()
+}
+
+/// Runs one seed's workload through lives written down; a last recovery follows them.
+#[must_use]
+pub fn run_scripted(seed: u64, script: &[LifePlan], pool: Pool) -> (Outcome, Pool) {
+    let mut world = World::new(seed, false, pool);
+    let after = LifePlan::plain(0);
+    let lives = script.iter().map(|plan| (plan, false)).chain(std::iter::once((&after, true)));
+    for (life, (plan, last)) in (0..).zip(lives) {
+        if !world.live(life, plan, last) {
             break;
         }
     }
@@ -130,10 +145,11 @@ impl World {
     }
 
     /// One life; false when the seed ends here.
-    fn live(&mut self, life: u32) -> bool {
-        self.change_settings(life);
+    fn live(&mut self, life: u32, plan: &LifePlan, last: bool) -> bool {
+        self.life = life;
+        self.change_settings(plan);
         let before = std::mem::take(&mut self.cut_in_block);
-        if !self.recover(life) {
+        if !self.recover(plan) {
             return false;
         }
         self.checker.life_begins(life);
@@ -150,62 +166,50 @@ impl World {
             }
             self.checker.recovered(key, frames, log_start, end);
         }
-        if self.checker.violation.is_some() || life == LIVES {
+        if self.checker.violation.is_some() || last {
             return false;
         }
-        self.work();
+        self.work(plan);
         self.checker.violation.is_none()
     }
 
-    fn change_settings(&mut self, life: u32) {
-        if life > 0 && self.rng.percent(20) {
-            let (forward, by) = self.rng.pick(&[(true, 3_600), (false, 3_600), (false, 86_400)]);
-            self.node.clock.jump_wall(forward, by * SECOND);
+    fn change_settings(&mut self, plan: &LifePlan) {
+        if let Some((forward, by_ns)) = plan.wall_jump {
+            self.node.clock.jump_wall(forward, by_ns);
         }
-        if life == 0 || self.rng.percent(40) {
-            let shards = u32::try_from(self.rng.within(1, 3)).unwrap_or(1);
-            if life > 0 && shards != self.settings.shards {
-                self.counters.shard_changes += 1;
-            }
+        if let Some(shards) = plan.shards {
+            self.counters.shard_changes +=
+                u64::from(self.life > 0 && shards != self.settings.shards);
             self.settings.shards = shards;
         }
-        if life > 0 && self.rng.percent(25) {
-            self.lowered = !self.lowered;
-            let lowered = self.lowered;
-            self.counters.settings_lowered += u64::from(lowered);
-            self.settings.frame_bytes_max = if lowered { 16 << 10 } else { 300 << 10 };
-            self.settings.flush_group_bytes_max =
-                if lowered { 64 << 10 } else { self.rng.pick(&[64 << 10, 256 << 10, 1 << 20]) };
-            let names: Vec<String> = self.node.control.topics().map(|t| t.name.clone()).collect();
-            for name in names {
-                self.node.control.configure(&name, |config| {
-                    config.message_bytes_max = if lowered { 4_096 } else { 1 << 20 };
-                    config.segment_bytes =
-                        if lowered { 64 << 10 } else { config.segment_bytes * 2 };
-                });
-            }
+        let Some(lowered) = plan.lowered.filter(|lowered| *lowered != self.lowered) else { return };
+        self.lowered = lowered;
+        self.counters.settings_lowered += u64::from(lowered);
+        self.settings.frame_bytes_max = if lowered { 16 << 10 } else { 300 << 10 };
+        self.settings.flush_group_bytes_max =
+            if lowered { 64 << 10 } else { self.rng.pick(&[64 << 10, 256 << 10, 1 << 20]) };
+        let names: Vec<String> = self.node.control.topics().map(|t| t.name.clone()).collect();
+        for name in names {
+            self.node.control.configure(&name, |config| {
+                config.message_bytes_max = if lowered { 4_096 } else { 1 << 20 };
+                config.segment_bytes = if lowered { 64 << 10 } else { config.segment_bytes * 2 };
+            });
         }
     }
 
-    /// Starts until every log is recovered, cut off on the way up to three times.
-    fn recover(&mut self, life: u32) -> bool {
-        let mut cuts_left =
-            [30, 35, 50].iter().take_while(|percent| self.rng.percent(**percent)).count();
-        if life == 0 {
-            cuts_left = 0;
-        }
-        if life > 0 && self.rng.percent(4) && self.node.disk.is_quiet() {
+    /// Starts until every log is recovered, cut off on the way as planned.
+    fn recover(&mut self, plan: &LifePlan) -> bool {
+        if plan.damage && self.node.disk.is_quiet() {
             self.node.disk.damage_newest_checkpoint(&mut self.rng);
         }
-        let mut reference = None;
-        if cuts_left > 0 && self.node.disk.is_quiet() && self.rng.percent(40) {
-            reference = self.reference();
-        }
+        let comparable =
+            plan.compare && !plan.recovery_ends.is_empty() && self.node.disk.is_quiet();
+        let reference = if comparable { self.reference() } else { None };
+        let mut ends = plan.recovery_ends.iter();
         let mut interrupted = false;
         loop {
-            let fuse =
-                (cuts_left > 0).then(|| self.rng.within(1, 60 + 40 * self.targets.len() as u64));
-            self.node.set_fuse(fuse);
+            let end = ends.next();
+            self.node.set_fuse(end.map(|(events, _)| *events));
             self.node.start(self.settings.clone());
             let until = self.node.clock.mono_ns() + PATIENCE_NS;
             let served = loop {
@@ -224,11 +228,10 @@ impl World {
             if served {
                 break;
             }
-            cuts_left -= 1;
             interrupted = true;
             self.counters.cuts_in_recovery += 1;
             self.counters.take_process(&self.node);
-            let cut = self.rng.percent(70);
+            let cut = end.is_none_or(|(_, cut)| *cut);
             self.node.trace.tell(|| format!("RECOVERY ENDS, cut {cut}"));
             self.node.fail(cut);
         }
@@ -336,21 +339,20 @@ impl World {
     }
 
     /// Clients at work until this life ends.
-    fn work(&mut self) {
+    fn work(&mut self, plan: &LifePlan) {
         for client in 0..self.clients.len() {
             let after = self.rng.within(0, 300_000);
             self.node.wake_client(client, after);
         }
-        let length = self.rng.pick(&[3, 10, 30, 80]) * MS;
-        let until = self.node.clock.mono_ns() + self.rng.within(1, length);
-        let events = self.rng.pick(&[300, 1_000, 3_000]);
-        self.node.set_fuse(Some(self.rng.within(50, events)));
+        let until = self.node.clock.mono_ns() + plan.work_ns;
+        self.node.set_fuse(Some(plan.work_events));
         self.pump(until, false);
         self.node.set_fuse(None);
-        match self.rng.below(100) {
-            0..=64 => self.fall(true),
-            65..=86 => self.fall(false),
-            _ => self.stop(),
+        match plan.end {
+            End::Cut => self.fall(true),
+            End::Crash => self.fall(false),
+            End::Stop => self.stop(None),
+            End::StopCutOff(events) => self.stop(Some(events)),
         }
     }
 
@@ -367,11 +369,10 @@ impl World {
         self.forget(&lost);
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, cut_off: Option<u64>) {
         self.node.stop();
         let until = self.node.clock.mono_ns() + PATIENCE_NS;
-        let cut_off = self.rng.percent(20);
-        self.node.set_fuse(cut_off.then(|| self.rng.within(1, 200)));
+        self.node.set_fuse(cut_off);
         let stopped = self.pump(until, true);
         self.node.set_fuse(None);
         if stopped == Some(true) {
@@ -381,7 +382,7 @@ impl World {
             let lost = self.node.leave();
             self.forget(&lost);
         } else {
-            if !cut_off && self.checker.violation.is_none() {
+            if cut_off.is_none() && self.checker.violation.is_none() {
                 self.checker.fail("STOP", || "the clean stop does not end".to_owned());
             }
             self.fall(true);

@@ -1,0 +1,95 @@
+//! How each life of a seed goes: drawn by chance, or written down as a scenario.
+//! Owner: the world.
+//! Invariant: all decisions about faults of a life are here, none in what carries them out.
+//! Not here: what clients do (`workload.rs`), how a disk tears (`file.rs`).
+
+use crate::clock::{MS, SECOND};
+use crate::rng::Rng;
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The power goes.
+    Cut,
+    /// The process dies.
+    Crash,
+    /// A clean stop.
+    Stop,
+    /// A clean stop, and the power goes after so many events of it.
+    StopCutOff(u64),
+}
+
+/// One life.
+#[derive(Clone, Debug)]
+pub struct LifePlan {
+    /// Shards, where they change.
+    pub shards: Option<u32>,
+    /// The wall clock is set, forward or back, by so many ns.
+    pub wall_jump: Option<(bool, u64)>,
+    /// Limits of settings become low, or normal again.
+    pub lowered: Option<bool>,
+    /// The newest checkpoint file is damaged, if there are others.
+    pub damage: bool,
+    /// Its recovery is cut off after so many events, by the power or by a crash; then again.
+    pub recovery_ends: Vec<(u64, bool)>,
+    /// The interrupted recovery is compared with an uninterrupted one, where the disk allows it.
+    pub compare: bool,
+    /// Clients work for so many ns at most.
+    pub work_ns: u64,
+    /// … and so many events at most.
+    pub work_events: u64,
+    /// How it ends.
+    pub end: End,
+}
+
+impl LifePlan {
+    /// A life of some work that the power ends.
+    #[must_use]
+    pub fn plain(work_ns: u64) -> LifePlan {
+        LifePlan {
+            shards: None,
+            wall_jump: None,
+            lowered: None,
+            damage: false,
+            recovery_ends: Vec::new(),
+            compare: true,
+            work_ns,
+            work_events: 3_000,
+            end: End::Cut,
+        }
+    }
+
+    /// Draws life number `life` of a seed with `logs` partitions.
+    #[must_use]
+    pub fn draw(rng: &mut Rng, life: u32, lowered: bool, logs: usize) -> LifePlan {
+        let later = life > 0;
+        let jump = rng.pick(&[(true, 3_600), (false, 3_600), (false, 86_400)]);
+        let wall_jump = (later && rng.percent(20)).then_some((jump.0, jump.1 * SECOND));
+        let shards =
+            (!later || rng.percent(40)).then(|| u32::try_from(rng.within(1, 3)).unwrap_or(1));
+        let lowered = (later && rng.percent(25)).then_some(!lowered);
+        let again = [30, 35, 50].iter().take_while(|percent| rng.percent(**percent)).count();
+        let events = 60 + 40 * logs as u64;
+        let recovery_ends = (0..if later { again } else { 0 })
+            .map(|_| (rng.within(1, events), rng.percent(70)))
+            .collect();
+        let length = rng.pick(&[3, 10, 30, 80]) * MS;
+        let most = rng.pick(&[300, 1_000, 3_000]);
+        LifePlan {
+            shards,
+            wall_jump,
+            lowered,
+            damage: later && rng.percent(4),
+            recovery_ends,
+            compare: rng.percent(40),
+            work_ns: rng.within(1, length),
+            work_events: rng.within(50, most),
+            end: match rng.below(100) {
+                0..=64 => End::Cut,
+                65..=86 => End::Crash,
+                87..=96 => End::Stop,
+                _ => End::StopCutOff(rng.within(1, 200)),
+            },
+        }
+    }
+}
