@@ -444,8 +444,11 @@ impl Recovery {
         let log_start = top.as_ref().map_or(0, |top| top.log_start).max(first);
         let unproven = scan.kept.iter().filter(|kept| kept.placed.head.last_offset() >= scan.w);
         self.unproven = unproven.map(|kept| self.segments[kept.placed.si].base).collect();
-        self.unproven.dedup();
         let segment = self.segments[self.end.si].base;
+        // A process that died in an extension left a size that is seen and not durable: without this flush
+        // the space behind the end would be written to, and could vanish with everything in it (P17).
+        self.unproven.push(segment);
+        self.unproven.dedup();
         let (position, offset) = (self.end.p, scan.next);
         let mut mark = Mark { segment, position, offset, crc: self.end.crc, len: self.end.len };
         if scan.new_segment {

@@ -323,6 +323,18 @@ impl Disk {
         &self.inodes[self.names[&name]].current
     }
 
+    /// A segment has grown and nobody has made its size durable.
+    pub(crate) fn grow(&mut self, name: SegmentName, bytes: usize) {
+        let inode = self.names[&name];
+        let len = self.inodes[inode].current.len();
+        self.inodes[inode].current.resize(len + bytes, 0);
+    }
+
+    pub(crate) fn has_durable_size(&self, name: SegmentName) -> bool {
+        let inode = &self.inodes[self.names[&name]];
+        inode.current.len() == inode.durable.len()
+    }
+
     pub(crate) fn segments(&self, key: LogKey) -> Vec<u64> {
         self.names.keys().filter(|name| name.log == key).map(|name| name.base_offset).collect()
     }

@@ -4,7 +4,7 @@
 //! Not here: the world they run in (`life.rs`).
 
 use super::life::{KEY, World, batch, settings};
-use crate::io::{EIO, IoOk, SegmentName};
+use crate::io::{EIO, IoOk, IoOut, SegmentName};
 use crate::logs::{AppendError, AppendFacts, Batch, LogSettings, ReadStart};
 
 fn first() -> SegmentName {
@@ -506,6 +506,21 @@ fn a_snapshot_describes_the_flushed_end_of_the_moment_it_was_made() {
     assert_eq!(world.snapshots, [(KEY, 2u64.to_le_bytes().to_vec())]);
     let bases: Vec<u64> = world.replayed.iter().map(|facts| facts.base_offset).collect();
     assert_eq!(bases, [2]);
+}
+
+#[test]
+fn a_size_left_by_a_dead_process_is_durable_before_its_space_is_used() {
+    let mut world = World::with_log(20, settings());
+    world.append_wait(&batch(1, &[1; 300], 5));
+    world.flush();
+    world.settle();
+    let name = SegmentName { log: KEY, base_offset: 0 };
+    world.disk.grow(name, 65_536);
+    // The process dies: what it saw stays seen, no flush has covered it.
+    world.logs = None;
+    world.io = IoOut::default();
+    world.start();
+    assert!(world.disk.has_durable_size(name));
 }
 
 #[test]
