@@ -40,6 +40,8 @@ pub enum Weight {
     Transfer,
     /// A flush or anything that has one inside.
     Flush,
+    /// Space is allocated and perhaps zeroed.
+    Allocation,
     /// Names only.
     Name,
 }
@@ -175,14 +177,15 @@ impl Disk {
             IoRequest::Prepare { id, name, bytes, .. } => {
                 let slot = self.free_slot();
                 let work = Work::Prepare { slot, bytes: to_usize(*bytes), log: name.log };
-                (*id, work, Weight::Flush)
+                (*id, work, Weight::Allocation)
             }
             IoRequest::Adopt { id, file, name } => {
                 (*id, Work::Adopt { file: self.inode(*file), name: *name }, Weight::Name)
             }
             IoRequest::Extend { id, file, to, .. } => {
                 let file = self.inode(*file);
-                (*id, Work::Resize { file, bytes: to_usize(*to), durable: true }, Weight::Flush)
+                let work = Work::Resize { file, bytes: to_usize(*to), durable: true };
+                (*id, work, Weight::Allocation)
             }
             IoRequest::Trim { id, file, bytes } => {
                 let file = self.inode(*file);

@@ -146,6 +146,9 @@ impl Node {
         self.queue.clear();
         self.news.clear();
         self.end_process();
+        // What nobody waited for may still land before the next process has the lock (C9).
+        let mut rng = self.rng.fork();
+        self.disk.crash(&mut rng);
         self.network.drop_all()
     }
 
@@ -560,6 +563,10 @@ impl Node {
             let after = match weight {
                 Weight::Transfer => self.rng.within(15, if slow { 20_000 } else { 150 }),
                 Weight::Flush => self.rng.within(40, if slow { 40_000 } else { 500 }),
+                Weight::Allocation => {
+                    let long = self.rng.percent(40);
+                    self.rng.within(100, if long { 20_000 } else { 1_000 })
+                }
                 Weight::Name => self.rng.within(5, 60),
             };
             self.queue.plan(now + after * US, Event::Disk(asker, op));
