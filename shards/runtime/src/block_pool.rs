@@ -26,9 +26,6 @@ pub fn blocks(memory_bytes: usize) -> Result<Blocks, StartError> {
     }
     let arena =
         map(bytes).map_err(|error| StartError::Memory { bytes, cause: error.to_string() })?;
-    // One fault per 2 MiB instead of 512; without huge pages it just stays slower.
-    // SAFETY: advice on a mapping of our own that changes none of its bytes.
-    let _advised = unsafe { libc::madvise(arena.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
     // SAFETY: `map` gave `bytes` zeroed bytes that are never unmapped and that nobody else knows.
     let arena: &'static mut [u8] = unsafe { std::slice::from_raw_parts_mut(arena.as_ptr(), bytes) };
     Ok(Blocks::new(arena.chunks_exact_mut(BLOCK_BYTES).collect(), large_bytes_max))

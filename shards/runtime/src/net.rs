@@ -6,6 +6,7 @@
 
 use crate::connection::{Connection, Outbox, Outgoing, Receiving};
 use crate::counters::RingCounts;
+use crate::id_hash::IdHash;
 pub use crate::listen::{BIND_WAIT, ListenerSeed, bind_own, bind_shared};
 use crate::ring::{BufferRing, Completion, Kind, RECEIVE_GROUP, Ring, tag};
 use io_uring::types::Fd;
@@ -304,7 +305,7 @@ impl Net {
             blocks.release_block(block);
             data
         });
-        if bytes > 0 && !connection.ended {
+        if bytes > 0 && !connection.ended && !connection.closing {
             counts.receives += 1;
             counts.bytes_in += u64::from(bytes);
             match data {
@@ -430,13 +431,16 @@ impl Net {
             }
             return self.slow.push(slot);
         }
-        let into = if hold { ReceiveInto::Nothing } else { connection.session.receive_into() };
-        let starved = into == ReceiveInto::Provided && self.buffers.lent() == 0;
-        let armed = if starved { None } else { receive(slot, connection, into, ring, blocks) };
-        match armed {
-            Some(receiving) => connection.receiving = receiving,
-            None => self.paused.push(slot),
+        let into = connection.session.receive_into();
+        if into == ReceiveInto::Nothing {
+            // A reply or the session's own deadline looks again.
+            return;
         }
+        let starved = into == ReceiveInto::Provided && self.buffers.lent() == 0;
+        if hold || starved {
+            return self.paused.push(slot);
+        }
+        connection.receiving = receive(slot, connection, into, ring, blocks);
     }
 
     /// Lends blocks for receiving.
@@ -476,17 +480,17 @@ fn send(slot: u32, connection: &mut Connection, ring: &mut Ring, blocks: &Blocks
     unsafe { ring.push(&entry.user_data(tag(Kind::Send, slot))) };
 }
 
-/// Starts a receive; `None` when it is not possible now.
+/// Starts a receive.
 fn receive(
     slot: u32,
     connection: &Connection,
     into: ReceiveInto,
     ring: &mut Ring,
     blocks: &mut Blocks,
-) -> Option<Receiving> {
+) -> Receiving {
     let fd = Fd(connection.fd.as_raw_fd());
     let (entry, receiving) = match into {
-        ReceiveInto::Nothing => return None,
+        ReceiveInto::Nothing => return Receiving::Idle,
         ReceiveInto::Provided => {
             let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0).buf_group(RECEIVE_GROUP);
             (entry.build().flags(squeue::Flags::BUFFER_SELECT), Receiving::Provided)
@@ -502,35 +506,5 @@ fn receive(
     // SAFETY: a buffer of the kernel's choice is lent to it; a large block is held by the session, which
     // is ended only when this receive is done, and touches those bytes only after `landed`.
     unsafe { ring.push(&entry.user_data(tag(Kind::Receive, slot))) };
-    Some(receiving)
-}
-
-/// Connection numbers rise by one: spread by a multiplication, no need for a keyed hash.
-#[derive(Clone, Copy, Default)]
-struct IdHash;
-
-impl std::hash::BuildHasher for IdHash {
-    type Hasher = IdHasher;
-
-    fn build_hasher(&self) -> IdHasher {
-        IdHasher(0)
-    }
-}
-
-struct IdHasher(u64);
-
-impl std::hash::Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
+    receiving
 }
