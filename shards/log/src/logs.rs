@@ -41,6 +41,8 @@ pub struct Logs {
     stopping: Option<Stopping>,
     next_ticket: u64,
     retention_at_ns: u64,
+    /// Some log has a limit to what it keeps.
+    keeps: bool,
     /// Checkpoint files of all shards are to be removed: every shard has its own.
     peers_recovered: bool,
 }
@@ -97,8 +99,10 @@ impl Logs {
             stopping: None,
             next_ticket: 1,
             retention_at_ns: now.mono_ns + RETENTION_INTERVAL_NS,
+            keeps: false,
             peers_recovered: false,
         };
+        all.keeps = all.logs.iter().any(|log| log.settings.has_retention());
         all.plan(now, blocks, io);
         all
     }
@@ -117,6 +121,7 @@ impl Logs {
             return;
         }
         let slot = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
+        self.keeps |= settings.has_retention();
         let mut log = Log::new(key, slot, settings, Phase::Creating(Creating::Segment));
         log.begin(self.shared.facts.start_counter + 1);
         self.logs.push(log);
@@ -126,6 +131,7 @@ impl Logs {
 
     /// New settings from the topic.
     pub fn configure(&mut self, key: LogKey, settings: LogSettings) {
+        self.keeps |= settings.has_retention();
         if let Some(log) = self.log_mut(key) {
             log.settings = settings;
         }
@@ -203,10 +209,7 @@ impl Logs {
                 }
             }
         }
-        let keeps = |log: &Log| {
-            log.settings.retention_bytes.is_some() || log.settings.retention_ns.is_some()
-        };
-        let retention = self.logs.iter().any(keeps).then_some(self.retention_at_ns);
+        let retention = self.keeps.then_some(self.retention_at_ns);
         let wake = [due, retention].into_iter().flatten().min();
         self.wake_at(now, wake)
     }

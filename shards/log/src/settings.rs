@@ -41,6 +41,13 @@ pub struct LogSettings {
     pub topic_uuid: [u8; 16],
 }
 
+impl LogSettings {
+    /// Whether segments go by age or size.
+    pub(crate) fn has_retention(&self) -> bool {
+        self.retention_bytes.is_some() || self.retention_ns.is_some()
+    }
+}
+
 /// When an append is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {

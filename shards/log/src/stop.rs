@@ -29,6 +29,12 @@ pub(crate) struct Stopping {
     stage: Stage,
 }
 
+/// A log without room for its group does not hold the others up: it is not clean, that is all.
+fn may_still_flush(log: &Log) -> bool {
+    let hopeless = log.is_poisoned() || log.no_space_until.is_some();
+    log.is_live() && !hopeless && !log.is_flushed()
+}
+
 fn waits_for_snapshot(log: &Log) -> bool {
     let snapshot = &log.snapshot;
     let missing = snapshot.offset < log.flushed.offset && snapshot.body.is_none();
@@ -59,7 +65,9 @@ impl Stopping {
     ) -> Option<u64> {
         let look = Some(turn.now.mono_ns + LOOK_NS);
         if self.stage == Stage::Flushing {
-            if logs.iter().any(|log| log.is_live() && !log.is_poisoned() && !log.is_flushed()) {
+            if logs.iter().any(may_still_flush) {
+                // A group may wait for its bound to be durable.
+                keeper.plan(logs, turn);
                 return look;
             }
             for log in logs.iter().filter(|log| waits_for_snapshot(log)) {

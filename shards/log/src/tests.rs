@@ -6,4 +6,5 @@
 #[expect(clippy::wildcard_enum_match_arm, reason = "a test disk treats most requests alike")]
 pub(crate) mod disk;
 mod life;
+mod lives;
 mod rules;

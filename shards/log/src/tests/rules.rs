@@ -560,51 +560,6 @@ fn batches_larger_than_a_group_wait_for_the_bound_to_be_durable() {
     assert!(matches!(world.append(&over), Err(AppendError::TooLarge { .. })));
 }
 
-#[test]
-fn flushed_batches_survive_any_cut() {
-    let mut memory = super::life::pool(96).into_memory();
-    let seeds = if cfg!(debug_assertions) { 60 } else { 2000 };
-    for seed in 0..seeds {
-        let mut roll = settings();
-        roll.segment_bytes =
-            [64 << 10, 200 << 10, 1 << 20][usize::try_from(seed % 3).expect("small")];
-        let mut world = World::again(1000 + seed, roll, memory);
-        let mut sent: Vec<Vec<u8>> = Vec::new();
-        for life in 0..4u8 {
-            let ops = world.dice.below(120);
-            for n in 0..ops {
-                if world.dice.percent(60) {
-                    let size = [50, 700, 5000, 40_000]
-                        [usize::try_from(world.dice.below(4)).expect("small")];
-                    let mut payload = vec![life; size];
-                    payload[0] = u8::try_from(n % 256).expect("small");
-                    let bytes =
-                        batch(1 + i32::try_from(world.dice.below(3)).expect("small"), &payload, 5);
-                    if let Ok(appended) = world.append(&bytes) {
-                        sent.push(served(bytes, appended.base_offset));
-                    }
-                }
-                world.turn(70);
-                if world.dice.percent(5) {
-                    world.now.mono_ns += 1_000_000_000;
-                }
-            }
-            let acknowledged = world.flushed.get(&KEY).copied().unwrap_or(0);
-            world.cut_and_start();
-            let end = world.logs().end_offset(KEY);
-            assert!(end >= acknowledged, "seed {seed} life {life}: end {end} below {acknowledged}");
-            let (all, holes) = world.read_all(100_000);
-            assert!(holes.is_empty(), "seed {seed} life {life}: {holes:?}");
-            assert!(all.len() <= sent.len());
-            for (n, (_, bytes)) in all.iter().enumerate() {
-                assert!(*bytes == sent[n], "seed {seed} life {life}: batch {n}");
-            }
-            sent.truncate(all.len());
-        }
-        memory = world.blocks.into_memory();
-    }
-}
-
 fn verify(world: &mut World) -> crate::verify::LogReport {
     use crate::verify::{LogVerify, VerifyStep};
     let facts = world.start_directory().expect("the directory is fine");
