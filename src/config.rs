@@ -113,7 +113,7 @@ const USES: [(&str, Use); 3] =
 /// `[log]`
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// Memory of all shards together; `None` = see [`memory_bytes_default`].
+    /// Memory of all shards together; `None` = a quarter of the host, at most 1 GiB per shard.
     pub(crate) memory_bytes_max: Option<u64>,
     /// O_DIRECT.
     pub(crate) direct_io: Use,

@@ -65,7 +65,7 @@ pub enum AppendError {
         limit: u64,
     },
     /// Open group full while the previous one is in flight, or no free block: keep the request and
-    /// try again after the next [`LogEvent::Flushed`] of this log (transient).
+    /// try again after the next [`crate::event::LogEvent::Flushed`] of this log (transient).
     #[error("log is busy")]
     Busy,
     /// Poisoned: nothing more until restart.

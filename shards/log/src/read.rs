@@ -15,7 +15,7 @@ pub struct ReadTicket(pub u64);
 pub enum ReadStart {
     /// The frames are in the list given.
     Done,
-    /// Answered later by [`LogEvent::ReadDone`].
+    /// Answered later by [`crate::event::LogEvent::ReadDone`].
     Waiting(ReadTicket),
     /// Nothing to read yet: the offset is the end.
     Empty,
@@ -38,7 +38,7 @@ pub enum TimeFound {
         /// Its base offset.
         base_offset: u64,
     },
-    /// Answered later by [`LogEvent::TimeDone`] (the index is on disk).
+    /// Answered later by [`crate::event::LogEvent::TimeDone`] (the index is on disk).
     Waiting(ReadTicket),
     /// No such batch.
     None,

@@ -308,6 +308,11 @@ impl Engine {
             self.unpublished = true;
             return;
         }
+        self.publish_now();
+    }
+
+    /// Copies the counts out: the last ones of a life must not wait for a turn that never comes.
+    pub(crate) fn publish_now(&mut self) {
         self.published_ns = self.now.mono_ns;
         self.unpublished = false;
         self.counts.enters = self.ring.enters;

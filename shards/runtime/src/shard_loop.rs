@@ -269,6 +269,7 @@ impl Loop {
             }
             Phase::Closing { until_ns } => {
                 if engine.ring.in_flight() == 0 && engine.net.count() == 0 {
+                    engine.publish_now();
                     return Ok(true);
                 }
                 if now_ns >= until_ns {
