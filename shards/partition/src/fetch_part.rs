@@ -86,7 +86,7 @@ fn bounds(ground: &Ground, part: &mut Part) -> Option<u64> {
         return None;
     };
     if !ground.serving {
-        part.code = ErrorCode::LeaderNotAvailable;
+        part.code = ErrorCode::NotLeaderOrFollower;
         return None;
     }
     if let Some((code, _)) = partition.unreadable() {

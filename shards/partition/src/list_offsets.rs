@@ -55,7 +55,7 @@ impl Searches {
             return turn.refuse(id, ErrorCode::UnknownTopicOrPartition, message);
         };
         if !turn.ground.serving {
-            return turn.refuse(id, ErrorCode::LeaderNotAvailable, "the broker is starting");
+            return turn.refuse(id, ErrorCode::NotLeaderOrFollower, "the broker is starting");
         }
         if let Some((code, message)) = partition.unreadable() {
             return turn.refuse(id, code, message);
@@ -154,7 +154,7 @@ impl Searches {
             }
             ReadStart::Busy => {
                 // Retriable for every client, and the asker decides how soon.
-                self.fail(turn, row, ErrorCode::LeaderNotAvailable, "no block for a cold read");
+                self.fail(turn, row, ErrorCode::NotLeaderOrFollower, "no block for a cold read");
             }
         }
     }

@@ -66,7 +66,8 @@ impl Partition {
         match &self.standing {
             Standing::Serving | Standing::Poisoned(_) => None,
             Standing::Opening => {
-                Some((ErrorCode::LeaderNotAvailable, format!("{} is opening", self.key)))
+                // Not 5: Java's and Python's consumers know no LEADER_NOT_AVAILABLE in a fetch.
+                Some((ErrorCode::NotLeaderOrFollower, format!("{} is opening", self.key)))
             }
             Standing::Offline(why) => {
                 Some((ErrorCode::KafkaStorageError, format!("{} is offline: {why}", self.key)))

@@ -272,7 +272,7 @@ fn admit(ground: &Ground, produce: &Produce) -> Result<(), (ErrorCode, String)> 
         return Err((ErrorCode::NotLeaderOrFollower, "the broker is stopping".to_owned()));
     }
     if !ground.serving {
-        return Err((ErrorCode::LeaderNotAvailable, "the broker is starting".to_owned()));
+        return Err((ErrorCode::NotLeaderOrFollower, "the broker is starting".to_owned()));
     }
     if let Some(refusal) = partition.unwritable() {
         return Err(refusal);

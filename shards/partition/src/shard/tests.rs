@@ -4,4 +4,5 @@ mod disk;
 mod fetches;
 mod groups;
 mod produces;
+mod seeds;
 mod world;

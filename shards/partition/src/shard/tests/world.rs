@@ -15,6 +15,7 @@ use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{IoOut, Now};
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
 use ringway_wire::error_code::ErrorCode;
+use ringway_wire::header::{BatchHeader, HEADER_LEN};
 use ringway_wire::ids::{LogKey, TopicUuid};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -364,6 +365,34 @@ impl World {
         self.gone.insert(id);
         self.step(at, Input::Gone(id));
         self.run();
+    }
+
+    /// The same, and nothing happens yet.
+    pub(super) fn gone_only(&mut self, at: usize, id: RequestId) {
+        self.gone.insert(id);
+        self.step(at, Input::Gone(id));
+    }
+
+    /// An answer, left where it is.
+    pub(super) fn peek(&self, id: RequestId) -> Option<&Reply> {
+        match self.answers.get(&id) {
+            Some(Answer::Other(reply)) => Some(reply),
+            Some(Answer::Fetched(_)) | None => None,
+        }
+    }
+
+    /// Base offset, then base sequence and last offset delta, of the batches from `from` on.
+    pub(super) fn headers(&mut self, key: LogKey, from: u64) -> Vec<(u64, (i32, u32))> {
+        let bytes = self.fetch(key, from).bytes;
+        let mut rest = bytes.as_slice();
+        let mut found = Vec::new();
+        while !rest.is_empty() {
+            let header = BatchHeader::access(&rest[..HEADER_LEN]).expect("a frame");
+            let delta = u32::try_from(header.last_offset_delta()).unwrap();
+            found.push((header.base_offset(), (header.base_sequence(), delta)));
+            rest = &rest[header.frame_len() as usize..];
+        }
+        found
     }
 
     pub(super) fn is_answered(&self, id: RequestId) -> bool {
