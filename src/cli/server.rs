@@ -106,7 +106,7 @@ impl Connection {
                 return Ok(reply);
             }
             match self.stream.read(&mut self.buffer) {
-                Ok(0) => return Err(self.lost(&"it closed the connection")),
+                Ok(0) => return Err(self.lost(&ErrorKind::UnexpectedEof.into())),
                 Ok(bytes) => self.session.receive(&self.buffer[..bytes]),
                 Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
                 Err(cause) => return Err(self.lost(&cause)),
@@ -150,8 +150,15 @@ impl Connection {
         }
     }
 
-    fn lost(&self, cause: &dyn std::fmt::Display) -> Refusal {
-        unreachable(&self.address, &format!("{cause} (timeout {:?})", self.timeout))
+    fn lost(&self, cause: &std::io::Error) -> Refusal {
+        let (address, limit) = (&self.address, units::show_duration(self.timeout));
+        let text = match cause.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                format!("the broker at {address} did not answer within {limit} (--timeout)")
+            }
+            _ => format!("lost the connection to the broker at {address}: {cause}"),
+        };
+        Refusal { code: UNREACHABLE, text }
     }
 }
 
