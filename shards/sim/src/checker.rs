@@ -64,6 +64,8 @@ pub struct Seen {
     pub survived: u64,
     /// Acknowledged in this life, recovered from an earlier one: the retry was recognised.
     pub deduped_after_recovery: u64,
+    /// Commits of offsets acknowledged.
+    pub commits: u64,
 }
 
 /// The shadow of everything.

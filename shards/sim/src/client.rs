@@ -5,6 +5,7 @@
 
 use crate::around::Around;
 use crate::clock::{MS, US};
+use crate::committer::Committer;
 use crate::consumer::Consumer;
 use crate::dialect::{Answer, Dialect};
 use crate::producer::Producer;
@@ -17,6 +18,8 @@ pub enum Role {
     Producer(Producer),
     /// Consumes.
     Consumer(Consumer),
+    /// Commits offsets of a group.
+    Committer(Committer),
 }
 
 /// One client.
@@ -55,7 +58,9 @@ impl Client {
             around.node.wake_client(self.number, around.rng.within(1, 200) * US);
             return;
         };
-        if around.rng.percent(1) {
+        // A commit still on its way on an old connection could pass a newer one: a committer stays.
+        let stays = matches!(self.role, Role::Committer(_));
+        if !stays && around.rng.percent(1) {
             around.node.client_close(connection);
             self.closed(around);
             return;
@@ -67,6 +72,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(producer) => producer.act(&mut self.session, &mut self.out, around),
             Role::Consumer(consumer) => consumer.act(&mut self.session, &mut self.out, around),
+            Role::Committer(committer) => committer.act(&mut self.session, &mut self.out, around),
         }
         if !self.out.is_empty() {
             around.node.client_send(connection, &self.out);
@@ -107,6 +113,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(producer) => producer.answer(answer, around),
             Role::Consumer(consumer) => consumer.answer(answer, around),
+            Role::Committer(committer) => committer.answer(answer, around),
         }
     }
 
@@ -122,6 +129,7 @@ impl Client {
         match &mut self.role {
             Role::Producer(producer) => producer.lost(rng),
             Role::Consumer(consumer) => consumer.lost(),
+            Role::Committer(committer) => committer.lost(),
         }
     }
 }

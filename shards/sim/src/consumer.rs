@@ -93,6 +93,7 @@ impl Consumer {
                 }
             }
             Answer::Identity(..) | Answer::Produced(..) => {}
+            Answer::Committed(_) | Answer::CommittedOffset(..) => {}
         }
     }
 

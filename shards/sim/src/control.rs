@@ -103,14 +103,14 @@ impl Control {
         }
     }
 
-    /// Every log there is.
+    /// Every log that clients write to.
     #[must_use]
     pub fn logs(&self) -> Vec<LogKey> {
         let of = |topic: &Topic| {
             let topic_id = topic.id;
             (0..topic.partitions).map(move |partition| LogKey { topic_id, partition })
         };
-        self.topics.values().flat_map(of).collect()
+        self.topics.values().filter(|topic| !topic.internal).flat_map(of).collect()
     }
 
     /// Topics by name.

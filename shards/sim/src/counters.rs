@@ -56,6 +56,8 @@ pub struct Counters {
     pub dropped: u64,
     /// Batches with forged frames inside.
     pub hostile: u64,
+    /// Offset commits acknowledged.
+    pub commits: u64,
     /// Retries recognised after a recovery.
     pub dedupe_after_recovery: u64,
     /// Segments made.
@@ -73,6 +75,7 @@ impl Counters {
         self.acked += seen.acked;
         self.polled += seen.polled;
         self.survived += seen.survived;
+        self.commits += seen.commits;
         self.dropped += seen.dropped;
         self.dedupe_after_recovery += seen.deduped_after_recovery;
         self.set_aside += disk.set_aside;
@@ -122,6 +125,7 @@ impl Counters {
             ("acked", &mut self.acked, true),
             ("polled", &mut self.polled, true),
             ("survived", &mut self.survived, true),
+            ("commits", &mut self.commits, true),
             ("dropped", &mut self.dropped, true),
             ("hostile", &mut self.hostile, true),
             ("torn_tails", &mut self.torn_tails, true),

@@ -7,7 +7,7 @@ use crate::room::{FrameSeen, see_all, see_kafka};
 use crate::workload::Target;
 use ringway_client::ClientError;
 use ringway_client::kafka::{
-    FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, ProduceRequest,
+    CommitPart, FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, ProduceRequest,
 };
 use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, NativeSession};
 use ringway_wire::error_code::ErrorCode;
@@ -32,6 +32,10 @@ pub enum Answer {
     Fetched(u64, Vec<Part>),
     /// An offset.
     End(ErrorCode, u64),
+    /// A commit of an offset.
+    Committed(ErrorCode),
+    /// The committed offset, if any.
+    CommittedOffset(ErrorCode, Option<u64>),
 }
 
 /// One partition of a fetch.
@@ -117,6 +121,37 @@ impl Dialect {
                 session.produce(out, target.key.topic_id, target.key.partition, batch)
             }
         }
+    }
+
+    /// Commits an offset of a group. Kafka's dialect alone has groups.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn commit(
+        &mut self,
+        out: &mut Vec<u8>,
+        group: &str,
+        target: &Target,
+        offset: u64,
+    ) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        let offset = i64::try_from(offset).unwrap_or(i64::MAX);
+        let part = CommitPart { topic: &target.topic, partition: target.partition, offset };
+        session.offset_commit(out, group, &[part]).map(|_| ())
+    }
+
+    /// Asks for a committed offset.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn committed(
+        &mut self,
+        out: &mut Vec<u8>,
+        group: &str,
+        target: &Target,
+    ) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        session.offset_fetch(out, group, &target.topic, &[target.partition]).map(|_| ())
     }
 
     /// Asks where a partition ends.
@@ -231,6 +266,18 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
                 }
             };
             vec![Answer::Fetched(number(correlation), parts.into_iter().map(part).collect())]
+        }
+        KafkaReply::OffsetsCommitted { parts, .. } => {
+            parts.into_iter().map(|(_, _, code)| Answer::Committed(code)).collect()
+        }
+        KafkaReply::OffsetsFetched { error, .. } if error != ErrorCode::None => {
+            vec![Answer::CommittedOffset(error, None)]
+        }
+        KafkaReply::OffsetsFetched { parts, .. } => {
+            let found = |part: ringway_client::kafka::CommittedPart| {
+                Answer::CommittedOffset(part.error, u64::try_from(part.offset).ok())
+            };
+            parts.into_iter().map(found).collect()
         }
         _ => Vec::new(),
     }

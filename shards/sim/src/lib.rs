@@ -10,6 +10,7 @@ pub mod around;
 pub mod checker;
 pub mod client;
 pub mod clock;
+pub mod committer;
 pub mod consumer;
 pub mod control;
 pub mod counters;

@@ -73,8 +73,8 @@ impl LifePlan {
         let recovery_ends = (0..if later { again } else { 0 })
             .map(|_| (rng.within(1, events), rng.percent(70)))
             .collect();
-        let length = rng.pick(&[3, 10, 30, 80]) * MS;
-        let most = rng.pick(&[300, 1_000, 3_000]);
+        let length = rng.pick(&[3, 10, 30, 60]) * MS;
+        let most = rng.pick(&[200, 600, 2_000]);
         LifePlan {
             shards,
             wall_jump,

@@ -149,6 +149,7 @@ impl Producer {
                 }
             }
             Answer::Fetched(..) | Answer::End(..) => {}
+            Answer::Committed(_) | Answer::CommittedOffset(..) => {}
         }
     }
 

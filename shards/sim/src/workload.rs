@@ -40,9 +40,9 @@ impl Mix {
     /// Draws one.
     pub fn draw(rng: &mut Rng) -> Mix {
         Mix {
-            big_percent: rng.pick(&[0, 5, 5, 25]),
-            big_bytes_max: rng.pick(&[4_000, 20_000, 90_000]),
-            hostile_percent: rng.pick(&[0, 0, 25, 60]),
+            big_percent: rng.pick(&[0, 4, 4, 20]),
+            big_bytes_max: rng.pick(&[4_000, 20_000, 80_000]),
+            hostile_percent: rng.pick(&[0, 0, 20, 50]),
             compressed_percent: rng.pick(&[0, 0, 0, 10]),
         }
     }
@@ -121,7 +121,7 @@ impl Maker {
             self.serial += 1;
             let len = match (big, hostile) {
                 (true, _) => rng.within(600, mix.big_bytes_max),
-                (_, true) => rng.within(4_200, 14_000),
+                (_, true) => rng.within(4_200, 9_000),
                 _ => rng.within(12, 300),
             };
             self.fill(usize::try_from(len).unwrap_or(12), rng.bits());
@@ -177,7 +177,7 @@ impl Maker {
                 log_epoch: match style {
                     0 => aim.epoch,
                     1 => aim.epoch + 1,
-                    2 => u32::MAX,
+                    2 => 1 << 30,
                     3..=7 => aim.epoch + 1000,
                     _ => aim.epoch + u32::try_from(rng.below(3)).unwrap_or(0),
                 },

@@ -8,6 +8,7 @@ use crate::around::Around;
 use crate::checker::{Checker, Violation};
 use crate::client::{Client, Role};
 use crate::clock::{Clock, SECOND};
+use crate::committer::Committer;
 use crate::consumer::Consumer;
 use crate::control::Control;
 use crate::counters::Counters;
@@ -492,6 +493,10 @@ fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
         let kafka = rng.percent(60);
         let consumer = Consumer::new(rng, targets);
         clients.push(Client::new(clients.len(), Role::Consumer(consumer), dialect(kafka)));
+    }
+    if rng.percent(35) {
+        let committer = Committer::new(clients.len(), rng, targets);
+        clients.push(Client::new(clients.len(), Role::Committer(committer), dialect(true)));
     }
     clients
 }
