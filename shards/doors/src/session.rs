@@ -240,7 +240,10 @@ impl Session {
                 Err(close) => return self.close(close, door, blocks, out),
             }
         }
-        if self.input.partial().is_some() {
+        if self.starved {
+            // Our memory is short, the peer is not slow.
+            self.frame_since_ns = None;
+        } else if self.input.partial().is_some() {
             self.frame_since_ns.get_or_insert(now.mono_ns);
         }
     }
