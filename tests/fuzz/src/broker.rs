@@ -69,15 +69,15 @@ impl Broker {
         let facts = directory(disk, &mut blocks);
         let config = LogsConfig {
             shard: 0,
-            flush_group_bytes_max: 1 << 20,
-            frame_bytes_max: 1 << 20,
+            flush_group_bytes_max: 256 << 10,
+            frame_bytes_max: 128 << 10,
             checkpoint_interval_ns: 1_000_000_000,
             cold_read_bytes_max: 1 << 18,
             reserve_blocks: 16,
             shard_count: 1,
         };
         let settings = LogSettings {
-            segment_bytes: 1 << 20,
+            segment_bytes: 256 << 10,
             segment_ns: u64::MAX,
             retention_bytes: None,
             retention_ns: None,

@@ -11,8 +11,10 @@ use ringway_wire::header::{stamp, Encoding, Kind, Line, HEADER_LEN, KAFKA_AT};
 const BLOCK: usize = 4096;
 /// A header never crosses such a boundary.
 const REGION: usize = 65_536;
-/// Size of the file.
+/// Most bytes of the file: three regions.
 const FILE: usize = 192 << 10;
+/// Space allocated ahead of the writer.
+const AHEAD: usize = 12 << 10;
 
 /// A frame that was written.
 #[derive(Clone, Debug)]
@@ -107,6 +109,8 @@ impl Written {
         for (at, len, flip) in damage {
             written.damage(at, len, flip);
         }
+        let size = (written.end.next_multiple_of(BLOCK) + AHEAD).min(FILE);
+        written.content.truncate(size);
         written
     }
 

@@ -8,15 +8,13 @@ use ringway_fuzz::canary;
 use ringway_fuzz::disk::Disk;
 use ringway_fuzz::written::{one_more, Written};
 use ringway_log::io::SegmentName;
-use std::cell::RefCell;
+use std::sync::Mutex;
 
 /// Steps beyond it make runs slow and find nothing that shorter plans do not.
 const PLAN_MAX: usize = 96;
 
-thread_local! {
-    /// The pool of blocks, handed from run to run.
-    static MEMORY: RefCell<Vec<&'static mut [u8]>> = const { RefCell::new(Vec::new()) };
-}
+/// The pool of blocks, handed from run to run; still reachable at the end, so that it is no leak.
+static MEMORY: Mutex<Vec<&'static mut [u8]>> = Mutex::new(Vec::new());
 
 type Batches = Vec<(u64, Vec<u8>)>;
 type Holes = Vec<(u64, u64)>;
@@ -29,14 +27,15 @@ fuzz_target!(|plan: &[u8]| -> Corpus {
     if written.frames.is_empty() {
         return Corpus::Reject;
     }
-    let mut pool = MEMORY.take();
+    let mut kept = MEMORY.lock().expect("one thread");
+    let mut pool = std::mem::take(&mut *kept);
     if pool.is_empty() {
         pool = memory();
     }
     let mut disk = Disk::default();
     pool = Broker::format(&mut disk, pool);
     disk.put(SegmentName { log: KEY, base_offset: 0 }, written.content.clone());
-    MEMORY.set(recover(&written, &mut disk, pool));
+    *kept = recover(&written, &mut disk, pool);
     Corpus::Keep
 });
 
