@@ -463,7 +463,7 @@ fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
         let partitions = rng.within(1, if topics == 1 { 8 } else { 3 });
         let mut config = TopicConfig::default();
         config.segment_bytes = rng.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20]);
-        let retained = rng.percent(12);
+        let retained = rng.percent(20);
         if retained {
             config.retention_bytes = Some(config.segment_bytes * rng.within(1, 3));
         }
