@@ -215,16 +215,20 @@ fn kafka_offset(
     partition: i32,
     timestamp: i64,
 ) -> anyhow::Result<i64> {
-    let mut out = Vec::new();
-    connection.session.list_offsets(&mut out, &args.topic, &[partition], timestamp)?;
-    let KafkaReply::Offsets { parts, .. } = connection.call(&out)? else {
-        bail!("expected an answer to ListOffsets");
-    };
-    let part = parts.into_iter().next().context("ListOffsets names no partition")?;
-    if part.error != ErrorCode::None {
-        bail!("ListOffsets of partition {partition}: {}", part.error.name());
-    }
-    Ok(part.offset)
+    // A topic made a moment ago has logs that are still being opened.
+    until_ready(|| {
+        let mut out = Vec::new();
+        connection.session.list_offsets(&mut out, &args.topic, &[partition], timestamp)?;
+        let KafkaReply::Offsets { parts, .. } = connection.call(&out)? else {
+            bail!("expected an answer to ListOffsets");
+        };
+        let part = parts.into_iter().next().context("ListOffsets names no partition")?;
+        match part.error {
+            ErrorCode::None => Ok(Some(part.offset)),
+            ErrorCode::LeaderNotAvailable => Ok(None),
+            other => bail!("ListOffsets of partition {partition}: {}", other.name()),
+        }
+    })
 }
 
 struct NativeConnection {
@@ -314,13 +318,16 @@ fn native_offset(
     partition: u32,
     at: NamedOffset,
 ) -> anyhow::Result<i64> {
-    let mut out = Vec::new();
-    let request = ListOffsets { topic_id, partition, at: At::Named(at) };
-    connection.session.list_offsets(&mut out, &request)?;
-    match connection.call(&out)? {
-        NativeReply::Offset { reply, .. } => Ok(reply.offset.max(0)),
-        other => bail!("expected an answer to ListOffsets, got {other:?}"),
-    }
+    until_ready(|| {
+        let mut out = Vec::new();
+        let request = ListOffsets { topic_id, partition, at: At::Named(at) };
+        connection.session.list_offsets(&mut out, &request)?;
+        match connection.call(&out)? {
+            NativeReply::Offset { reply, .. } => Ok(Some(reply.offset.max(0))),
+            NativeReply::Error { code: ErrorCode::LeaderNotAvailable, .. } => Ok(None),
+            other => bail!("expected an answer to ListOffsets, got {other:?}"),
+        }
+    })
 }
 
 fn redis(args: &RunArgs, address: SocketAddr) -> anyhow::Result<Layout> {
