@@ -106,8 +106,14 @@ impl Written {
                 }
             }
         }
+        let sound = written.content.clone();
         for (at, len, flip) in damage {
             written.damage(at, len, flip);
+        }
+        // Judged at the end: a bit flipped twice is no damage.
+        for frame in &mut written.frames {
+            let range = frame.at..frame.at + frame.len;
+            frame.damaged = written.content[range.clone()] != sound[range];
         }
         let size = (written.end.next_multiple_of(BLOCK) + AHEAD).min(FILE);
         written.content.truncate(size);
@@ -195,15 +201,8 @@ impl Written {
     fn damage(&mut self, at: usize, len: usize, flip: Option<u8>) {
         let at = at % self.end.max(1);
         let to = (at + len).min(FILE);
-        for place in at..to {
-            let new = flip.map_or(0, |flip| self.content[place] ^ flip);
-            if new != self.content[place] {
-                self.content[place] = new;
-                let hit = |frame: &&mut WrittenFrame| frame.at <= place && place < frame.at + frame.len;
-                if let Some(frame) = self.frames.iter_mut().find(hit) {
-                    frame.damaged = true;
-                }
-            }
+        for place in &mut self.content[at..to] {
+            *place = flip.map_or(0, |flip| *place ^ flip);
         }
     }
 }
