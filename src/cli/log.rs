@@ -7,6 +7,7 @@ use crate::refusal::{FAILED, Refusal};
 use clap::Subcommand;
 use ringway_log::directory::{DirectoryFacts, checkpoint_name};
 use ringway_log::verify::{Finding, FindingKind, LogReport, LogVerify, VerifyStep};
+use ringway_runtime::directory::LOCK_WAIT;
 use ringway_wire::ids::LogKey;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 /// Arguments of `log`.
 #[derive(Debug, clap::Args)]
@@ -78,11 +80,16 @@ struct FoundLog {
 fn lock(directory: &Path) -> Result<File, Refusal> {
     let path = directory.join("lock");
     let file = File::open(&path).map_err(|cause| refused(&path, &cause))?;
-    file.try_lock_shared().map_err(|_| {
-        let text =
-            format!("data directory {} is in use: stop the broker first", directory.display());
-        Refusal::configuration(text)
-    })?;
+    // The kernel gives a stopped broker's lock back only once its last ring is gone, a little later.
+    let asked = Instant::now();
+    while file.try_lock_shared().is_err() {
+        if asked.elapsed() >= LOCK_WAIT {
+            let text =
+                format!("data directory {} is in use: stop the broker first", directory.display());
+            return Err(Refusal::configuration(text));
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
     Ok(file)
 }
 
