@@ -1,6 +1,6 @@
 //! A server that lies must be caught: a small Redis that loses, repeats, swaps or damages what it stores.
 
-use std::io::{BufRead, BufReader, Error, Read, Result, Write};
+use std::io::{BufRead, BufReader, Error, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
