@@ -4,6 +4,7 @@
 mod banner;
 mod listeners;
 mod plan;
+mod reload;
 mod shard_threads;
 
 use crate::config::{self, Config};
@@ -16,6 +17,7 @@ use crate::refusal::{FAILED, Refusal};
 use crate::report::{self, Level};
 use banner::Banner;
 use listeners::Listeners;
+use reload::Reload;
 use ringway_log::blocks::Blocks;
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart, clean_marker};
 use ringway_log::io::{IoId, IoOut, IoRequest, SmallFile};
@@ -46,17 +48,19 @@ struct Prepared {
     began: Instant,
 }
 
-/// Starts, serves, stops.
+/// Starts, serves, stops. `load` reads the configuration, at the start and at every SIGHUP.
 ///
 /// # Errors
 /// What kept it from serving, or from stopping cleanly.
-pub(crate) fn serve(config: Config) -> Result<ExitCode, Refusal> {
-    let prepared = prepare(config)?;
+pub(crate) fn serve(
+    load: impl Fn() -> Result<Config, Refusal> + 'static,
+) -> Result<ExitCode, Refusal> {
+    let prepared = prepare(load()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| Refusal::failed("control plane", &cause))?;
-    let ended = runtime.block_on(run(Box::new(prepared)));
+    let ended = runtime.block_on(run(Box::new(prepared), Box::new(load)));
     // A handler that hangs must not keep a stopped broker alive.
     runtime.shutdown_background();
     ended
@@ -163,7 +167,7 @@ fn open_metadata(
         cluster_id: String::new(),
         node_id: config.node.id,
         shard_count: shards,
-        advertise_shards: plan::advertise_shards(&config.kafka, shards),
+        advertise_shards: config.kafka.advertises_shards(shards),
         leader_epoch: i32::try_from(facts.start_counter).unwrap_or(i32::MAX),
         topic_defaults: Arc::new(config.broker.topic_defaults.clone()),
     };
@@ -192,20 +196,25 @@ fn draw_uuid() -> [u8; 16] {
 }
 
 /// From the first shard to the last: serves until told to stop or until a shard fails.
-async fn run(prepared: Box<Prepared>) -> Result<ExitCode, Refusal> {
+async fn run(prepared: Box<Prepared>, load: reload::Load) -> Result<ExitCode, Refusal> {
     let mut signals = Signals::new().map_err(|cause| Refusal::failed("signals", &cause))?;
     let directory = prepared.directory.clone();
     let limit = prepared.config.limits.shutdown_timeout;
-    let (mut broker, banner) = launch(prepared)?;
+    let (mut broker, banner) = launch(prepared, load)?;
     let started = tokio::select! {
         started = broker.open() => Some(started?),
-        () = signals.next() => None,
+        () = signals.stop() => None,
     };
     if let Some(found) = started {
         banner.print(&found);
-        tokio::select! {
-            end = broker.fails() => return Err(end),
-            () = signals.next() => {}
+        loop {
+            tokio::select! {
+                end = broker.fails() => return Err(end),
+                signal = signals.next() => match signal {
+                    Told::Stop => break,
+                    Told::Reload => broker.reload(),
+                },
+            }
         }
     }
     tokio::select! {
@@ -213,14 +222,17 @@ async fn run(prepared: Box<Prepared>) -> Result<ExitCode, Refusal> {
             Ok(generations) => write_clean_marker(&directory, &generations?),
             Err(_) => Err(broker.hung(limit)),
         },
-        () = signals.next() => {
+        () = signals.stop() => {
             Err(Refusal { code: FAILED, text: "stopped by a second signal".to_owned() })
         }
     }
 }
 
 /// Starts HTTP, every shard's thread and the metadata thread.
-fn launch(mut prepared: Box<Prepared>) -> Result<(Box<Broker>, Banner), Refusal> {
+fn launch(
+    mut prepared: Box<Prepared>,
+    load: reload::Load,
+) -> Result<(Box<Broker>, Banner), Refusal> {
     let shards = u32::try_from(prepared.placement.shards.len()).unwrap_or(u32::MAX);
     let (phase, phases) = watch::channel(Phase::Starting { recovered: 0, shards });
     let (ends, control) = mesh::links(shards).map_err(|cause| Refusal::failed("links", &cause))?;
@@ -243,13 +255,15 @@ fn launch(mut prepared: Box<Prepared>) -> Result<(Box<Broker>, Banner), Refusal>
     }
     let catalog = prepared.metadata.catalog();
     let banner = Banner::new(&prepared, &catalog);
-    let seeds = plan::seeds(&mut prepared, &catalog, ends, &counters);
+    let doors = Arc::new(plan::door_config(&prepared.config, &catalog));
+    let seeds = plan::seeds(&mut prepared, &catalog, &doors, ends, &counters);
     let threads = shard_threads::start(seeds, &prepared.placement.shards)?;
     pin_control(&prepared.placement);
+    let reload = Reload::new(load, prepared.config, doors);
     let hub = Hub::new(control, prepared.metadata)
         .map_err(|cause| Refusal::failed("metadata", &cause))?;
     let checkpoints = BTreeMap::new();
-    Ok((Box::new(Broker { hub, threads, phase, shards, checkpoints, stopped: 0 }), banner))
+    Ok((Box::new(Broker { hub, threads, phase, shards, checkpoints, stopped: 0, reload }), banner))
 }
 
 /// HTTP that fails is told, and stops nobody from producing.
@@ -287,23 +301,38 @@ fn write_clean_marker(
     Err(Refusal { code: FAILED, text })
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reads the configuration again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Signals { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
         }
+    }
+
+    /// Until told to stop; nothing is in a state to be changed meanwhile.
+    async fn stop(&mut self) {
+        while self.next().await == Told::Reload {}
     }
 }
 
@@ -315,6 +344,7 @@ struct Broker {
     shards: u32,
     checkpoints: BTreeMap<u32, u64>,
     stopped: u32,
+    reload: Reload,
 }
 
 impl Broker {
@@ -350,6 +380,13 @@ impl Broker {
             if let Err(refusal) = self.next().await {
                 return refusal;
             }
+        }
+    }
+
+    /// Takes what may change while serving from the configuration as it is now.
+    fn reload(&mut self) {
+        if let Some(doors) = self.reload.read() {
+            self.hub.tell_all(|| ToShard::Doors(Arc::clone(&doors)));
         }
     }
 

@@ -54,7 +54,7 @@ pub(crate) enum Output {
 /// Runs one command.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Refusal> {
     match command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => serve::run(args),
         Command::Topic(args) => topic::run(args),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),

@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Shards of one node at most: a broker id is node × 1024 + shard.
 const SHARDS_MAX: u64 = 1024;
 /// `auto` shows every shard as a broker up to this many: librdkafka starts a thread per broker.
-pub(crate) const ADVERTISED_SHARDS_MAX: u32 = 16;
+const ADVERTISED_SHARDS_MAX: u32 = 16;
 /// Shard ports lie this far above the bootstrap port unless `kafka.shard_bind` says otherwise.
 const SHARD_PORT_DISTANCE: u16 = 10_000;
 /// A shard cannot work in less: receive buffers, open groups and cold reads need blocks.
@@ -110,9 +110,13 @@ pub(crate) enum Use {
 const USES: [(&str, Use); 3] =
     [("prefer", Use::Prefer), ("require", Use::Require), ("off", Use::Off)];
 
+const SEGMENT_BYTES: &str = "log.segment_bytes";
+
 /// `[log]`
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
+    /// Roll limit of topics that do not say; `None` = what `[kafka.broker]` says.
+    pub(crate) segment_bytes: Option<u64>,
     /// Memory of all shards together; `None` = a quarter of the host, at most 1 GiB per shard.
     pub(crate) memory_bytes_max: Option<u64>,
     /// O_DIRECT.
@@ -153,6 +157,7 @@ impl Config {
         let mut keys = Keys::new(Layers::read(sources)?);
         let mut config = Config::read(&mut keys);
         keys.refuse_unknown();
+        config.settle_segment_bytes(&mut keys);
         config.validate(&mut keys);
         config.rows = std::mem::take(&mut keys.rows);
         if keys.problems.is_empty() { Ok(config) } else { Err(keys.problems) }
@@ -184,6 +189,17 @@ impl Config {
             limits: Limits::read(keys),
             rows: Vec::new(),
         }
+    }
+
+    /// Two keys name the roll limit, for those who think in files and those who know Kafka.
+    fn settle_segment_bytes(&mut self, keys: &mut Keys) {
+        const KAFKA: &str = "kafka.broker.log.segment.bytes";
+        let Some(bytes) = self.log.segment_bytes else { return };
+        if keys.is_set(KAFKA) {
+            keys.refuse(SEGMENT_BYTES, &format!("{KAFKA} is set too: keep one of them"));
+        }
+        self.broker.topic_defaults.insert("segment.bytes".to_owned(), bytes.to_string());
+        self.broker.described.insert("log.segment.bytes".to_owned(), bytes.to_string());
     }
 
     /// What single keys cannot know: contradictions between them.
@@ -290,6 +306,10 @@ impl Node {
             "up to 255 bytes",
             |text| text.len() <= 255,
         );
+        keys.names(
+            ("node.roles", "What this node does; this version knows one role."),
+            &["broker"],
+        );
         Node {
             id: i32::try_from(id).unwrap_or(0),
             data_dir: PathBuf::from(data_dir),
@@ -361,6 +381,15 @@ impl Kafka {
         Kafka { bind, shard_bind, advertised, advertise, allow_anonymous }
     }
 
+    /// Whether clients see every one of so many shards as a broker.
+    pub(crate) fn advertises_shards(&self, shards: u32) -> bool {
+        match self.advertise {
+            Advertise::Shard => true,
+            Advertise::Node => false,
+            Advertise::Auto => shards <= ADVERTISED_SHARDS_MAX,
+        }
+    }
+
     /// The host of `advertised`, when one is set.
     pub(crate) fn advertised_host(&self) -> Option<&str> {
         let host = self.advertised_pair().map_or(self.advertised.as_str(), |(host, _)| host);
@@ -408,7 +437,26 @@ impl Log {
             1_000,
             100..=60_000,
         );
+        let segment_bytes = keys.auto_size(
+            (
+                SEGMENT_BYTES,
+                "A segment is closed at this size; `auto` = `kafka.broker.log.segment.bytes`.",
+            ),
+            (1 << 20)..=(i32::MAX as u64),
+        );
+        keys.choice(
+            (
+                "log.registered_buffers",
+                "Buffers registered with the kernel; this version registers none.",
+            ),
+            &[("prefer", ()), ("off", ())],
+        );
+        keys.choice(
+            ("log.flush_scope", "What a flush covers: `log` = the writes of one partition's log."),
+            &[("log", ())],
+        );
         Log {
+            segment_bytes,
             memory_bytes_max,
             direct_io,
             flush_group_bytes_max: number32(flush_group_bytes_max),
@@ -420,7 +468,10 @@ impl Log {
 impl Limits {
     fn read(keys: &mut Keys) -> Limits {
         let message_bytes_max = keys.size(
-            ("limits.message_bytes_max", "Largest native message."),
+            (
+                "limits.message_bytes_max",
+                "Largest native message; SIGHUP changes it while serving.",
+            ),
             50 << 20,
             (64 << 10)..=(1 << 30),
         );

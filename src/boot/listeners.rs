@@ -29,7 +29,7 @@ impl Listeners {
         let kafka = share(config.kafka.bind, shards, "--kafka", &mut seeds)?;
         let native = share(config.native_bind, shards, "--native", &mut seeds)?;
         let mut kafka_shards = Vec::new();
-        if super::plan::advertise_shards(&config.kafka, shards) {
+        if config.kafka.advertises_shards(shards) {
             for (shard, seeds) in (0..).zip(&mut seeds) {
                 let listener = bind_own(shard_address(config, shard)?, "--kafka-shards")?;
                 kafka_shards.push(address(&listener, "--kafka-shards")?);

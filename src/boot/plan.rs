@@ -2,7 +2,7 @@
 
 use super::Prepared;
 use super::listeners::Listeners;
-use crate::config::{ADVERTISED_SHARDS_MAX, Advertise, Config, Kafka, Log, Use};
+use crate::config::{Config, Log, Use};
 use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::{Broker, Catalog};
 use ringway_partition::group::OFFSETS_TOPIC;
@@ -32,15 +32,6 @@ pub(super) fn direct_io(log: &Log) -> DirectIo {
     }
 }
 
-/// Whether clients see every shard as a broker.
-pub(super) fn advertise_shards(kafka: &Kafka, shards: u32) -> bool {
-    match kafka.advertise {
-        Advertise::Shard => true,
-        Advertise::Node => false,
-        Advertise::Auto => shards <= ADVERTISED_SHARDS_MAX,
-    }
-}
-
 /// Brokers as clients see them.
 pub(super) fn brokers(config: &Config, listeners: &Listeners, shards: u32) -> Vec<Broker> {
     let first = config.node.id * BROKERS_PER_NODE;
@@ -49,7 +40,7 @@ pub(super) fn brokers(config: &Config, listeners: &Listeners, shards: u32) -> Ve
         let port = config.kafka.advertised_port().unwrap_or(address.port());
         Broker { id, host, port, rack: config.node.rack.clone() }
     };
-    if advertise_shards(&config.kafka, shards) {
+    if config.kafka.advertises_shards(shards) {
         (first..).zip(&listeners.kafka_shards).map(broker).collect()
     } else {
         vec![broker((first, &listeners.kafka))]
@@ -60,16 +51,15 @@ pub(super) fn brokers(config: &Config, listeners: &Listeners, shards: u32) -> Ve
 pub(super) fn seeds(
     prepared: &mut Prepared,
     catalog: &Arc<Catalog>,
+    doors: &Arc<DoorConfig>,
     ends: Vec<ShardEnds>,
     counters: &[Arc<ShardCounters>],
 ) -> Vec<ShardSeed> {
     let config = &prepared.config;
     let shards = ends.len();
-    let doors = Arc::new(door_config(config, catalog));
     let limits = RunLimits {
         memory_bytes: usize::try_from(prepared.memory_bytes_max).unwrap_or(usize::MAX) / shards,
         connections_max: connections_max(config, prepared.files_max, shards),
-        conn_send_bytes_max: CONN_SEND_BYTES_MAX,
         drain_timeout_ns: config.limits.drain_timeout_ms * NS_PER_MS,
         busy_poll_us: 0,
     };
@@ -80,7 +70,7 @@ pub(super) fn seeds(
         .zip(counters)
         .map(|(((shard, ends), listeners), counters)| ShardSeed {
             shard: shard_config(config, catalog, shard),
-            doors: Arc::clone(&doors),
+            doors: Arc::clone(doors),
             facts: Arc::clone(&prepared.facts),
             catalog: Arc::clone(catalog),
             directory: prepared.directory.clone(),
@@ -99,6 +89,11 @@ fn connections_max(config: &Config, files_max: u64, shards: usize) -> usize {
     configured.min(room / shards).max(1)
 }
 
+/// The largest message that a shard started with this configuration can ever be told to take.
+pub(super) fn message_bytes_ceiling(config: &Config) -> u32 {
+    config.limits.message_bytes_max.max(config.broker.request_bytes_max)
+}
+
 fn shard_config(config: &Config, catalog: &Catalog, shard: u32) -> ShardConfig {
     let mut seed = [0; 8];
     assert!(getrandom::fill(&mut seed).is_ok(), "the kernel gives random numbers");
@@ -106,11 +101,7 @@ fn shard_config(config: &Config, catalog: &Catalog, shard: u32) -> ShardConfig {
     ShardConfig {
         shard,
         flush_group_bytes_max: config.log.flush_group_bytes_max,
-        frame_bytes_max: config
-            .limits
-            .message_bytes_max
-            .max(broker.request_bytes_max)
-            .saturating_add(FRAME_HEADER_BYTES),
+        frame_bytes_max: message_bytes_ceiling(config).saturating_add(FRAME_HEADER_BYTES),
         checkpoint_interval_ms: config.log.checkpoint_interval_ms,
         waiting_rows_max: config.limits.waiting_rows_max as usize,
         seed: u64::from_le_bytes(seed),
@@ -131,7 +122,8 @@ fn offsets_partitions(config: &Config, catalog: &Catalog) -> u32 {
     topic.map_or(config.broker.offsets_partitions, |topic| topic.partitions)
 }
 
-fn door_config(config: &Config, catalog: &Catalog) -> DoorConfig {
+/// What every door of the process starts with.
+pub(super) fn door_config(config: &Config, catalog: &Catalog) -> DoorConfig {
     let broker = &config.broker;
     let mut described = broker.described.clone();
     let listeners: Vec<String> =
@@ -148,6 +140,7 @@ fn door_config(config: &Config, catalog: &Catalog) -> DoorConfig {
         kafka_request_bytes_max: broker.request_bytes_max,
         message_bytes_max: config.limits.message_bytes_max,
         conn_requests_max: config.limits.conn_requests_max as usize,
+        conn_send_bytes_max: CONN_SEND_BYTES_MAX,
         kafka_elements_max: config.limits.kafka_elements_max,
         first_frame_ns: config.limits.preauth_timeout_ms * NS_PER_MS,
         kafka_idle_ns: broker.idle_ms * NS_PER_MS,

@@ -21,6 +21,6 @@ impl Args {
 }
 
 /// Serves until told to stop.
-pub(crate) fn run(args: &Args) -> Result<ExitCode, Refusal> {
-    boot::serve(args.settings.load()?)
+pub(crate) fn run(args: Args) -> Result<ExitCode, Refusal> {
+    boot::serve(move || args.settings.load())
 }

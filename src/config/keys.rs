@@ -168,6 +168,17 @@ impl Keys {
         self.read(named, default.to_string(), allowed, parse).unwrap_or_else(|| vec![default])
     }
 
+    /// One or more of `names`, as a list or separated by commas; the first is the default.
+    pub(crate) fn names(&mut self, named: Named, names: &[&'static str]) {
+        let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let parse = |given: &Given| {
+            let mut parts = given.texts.iter().flat_map(|text| text.split(','));
+            (!given.texts.is_empty() && parts.all(|text| names.contains(&text.trim())))
+                .then_some(())
+        };
+        self.read(named, names[0].to_owned(), quoted.join(", "), parse);
+    }
+
     /// Adds a problem that names a key already read, its value and what is allowed.
     pub(crate) fn refuse(&mut self, key: &str, why: &str) {
         let row = self.rows.iter().find(|row| row.key == key);

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import signal
+import socket
+import struct
 import subprocess
 import time
 
@@ -10,7 +13,7 @@ import pytest
 from broker import BINARY, ROOT, Broker
 
 
-def refused(command, seconds=7, **settings):
+def refused(command, seconds=5, **settings):
     begun = time.monotonic()
     done = subprocess.run(command, capture_output=True, timeout=30, **settings)
     took = time.monotonic() - begun
@@ -117,3 +120,41 @@ def test_bad_configuration_names_the_key(tmp_path, text, named):
     assert not (tmp_path / "d").exists()
     check = subprocess.run([str(BINARY), "check-config", "--config", str(file)], capture_output=True, text=True)
     assert check.returncode == 78 and named in check.stderr + check.stdout
+
+
+def test_the_message_limit_changes_while_serving(tmp_path):
+    def limited(size):
+        return f'[limits]\nmessage_bytes_max = "{size}"\n'
+
+    def produce(bytes_):
+        return broker.cli("produce", "t", data=b"x" * bytes_ + b"\n", check=False)
+
+    def wait_for(text):
+        until = time.monotonic() + 10
+        while text not in broker.tail():
+            assert time.monotonic() < until, broker.tail()
+            time.sleep(0.05)
+
+    def reload(config):
+        (broker.directory / "ringway.toml").write_text(config)
+        broker.process.send_signal(signal.SIGHUP)
+
+    with Broker(tmp_path, config=limited("1MiB")) as broker:
+        broker.create("t", max_message_bytes=64 << 20)
+        assert produce(1 << 19).returncode == 0
+        refused = produce(2 << 20)
+        assert refused.returncode == 1 and b"1048576" in refused.stderr, refused.stderr
+        reload(limited("4MiB"))
+        wait_for("in force now")
+        assert produce(2 << 20).returncode == 0
+        assert produce(5 << 20).returncode == 1
+        reload(limited("much"))
+        wait_for("nothing changed")
+        assert produce(2 << 20).returncode == 0
+        # A header that declares one byte too many closes the connection before any body was sent.
+        envelope = b"V2" + bytes([1, 0, 0, 0, 0, 0]) + struct.pack(">I", (4 << 20) + 1) + bytes(116)
+        with socket.create_connection(("127.0.0.1", broker.native), timeout=5) as one:
+            one.sendall(envelope)
+            while one.recv(4096):
+                pass
+        assert 'reason="oversized_frame"} 1' in broker.metrics_text()

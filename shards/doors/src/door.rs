@@ -26,6 +26,8 @@ pub struct DoorConfig {
     pub message_bytes_max: u32,
     /// Requests in flight per connection (L9).
     pub conn_requests_max: usize,
+    /// Bytes waiting to leave on one connection; above, none of its requests is begun (L8).
+    pub conn_send_bytes_max: usize,
     /// Nested elements in one cold Kafka frame.
     pub kafka_elements_max: u32,
     /// From accept to the first complete frame (L3), ns.

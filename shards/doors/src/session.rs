@@ -40,6 +40,8 @@ pub struct Session {
     blocked: bool,
     starved: bool,
     closed: bool,
+    /// Bytes of earlier calls that have not left yet.
+    unsent: usize,
     opened_ns: u64,
     /// When the last whole frame or reply went through.
     active_ns: u64,
@@ -57,6 +59,7 @@ struct Limits {
     kafka_idle_ns: u64,
     native_silence_ns: u64,
     conn_requests_max: usize,
+    conn_send_bytes_max: usize,
 }
 
 impl Session {
@@ -73,6 +76,7 @@ impl Session {
             blocked: false,
             starved: false,
             closed: false,
+            unsent: 0,
             opened_ns: now.mono_ns,
             active_ns: now.mono_ns,
             frame_since_ns: None,
@@ -112,6 +116,19 @@ impl Session {
         }
         self.input.landed(bytes);
         self.pump(now, door, blocks, out);
+    }
+
+    /// Tells how many bytes of this connection have not left yet. `true`: requests wait here for just
+    /// that, call [`Session::tick`].
+    pub fn set_unsent(&mut self, bytes: usize) -> bool {
+        self.unsent = bytes;
+        self.blocked && !self.closed && bytes <= self.limits.conn_send_bytes_max
+    }
+
+    /// Whether more waits to leave than the peer may let wait: nothing should be read from it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.limits.known && self.unsent > self.limits.conn_send_bytes_max
     }
 
     /// Where the next bytes should go.
@@ -211,7 +228,10 @@ impl Session {
         self.blocked = false;
         self.starved = false;
         loop {
-            if self.unanswered() >= self.limits.conn_requests_max {
+            let unsent = self.unsent + out.bytes.len();
+            if self.unanswered() >= self.limits.conn_requests_max
+                || unsent > self.limits.conn_send_bytes_max
+            {
                 self.blocked = true;
                 break;
             }
@@ -298,6 +318,7 @@ impl Session {
             kafka_idle_ns: config.kafka_idle_ns,
             native_silence_ns: config.native_heartbeat_ns.saturating_mul(3),
             conn_requests_max: config.conn_requests_max.max(1),
+            conn_send_bytes_max: config.conn_send_bytes_max,
         };
     }
 

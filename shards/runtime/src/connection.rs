@@ -61,7 +61,9 @@ impl Queue {
         }
     }
 
-    fn clear(&mut self, blocks: &mut Blocks) {
+    /// Returns the bytes that were there by reference.
+    fn clear(&mut self, blocks: &mut Blocks) -> usize {
+        let referred = self.total - self.bytes.len();
         for part in self.parts.drain(..) {
             if let Queued::Slice(slice) = part {
                 blocks.release(slice);
@@ -72,6 +74,7 @@ impl Queue {
         if self.bytes.capacity() > KEEP_BYTES_MAX {
             self.bytes = Vec::new();
         }
+        referred
     }
 }
 
@@ -161,14 +164,16 @@ impl Outbox {
         Some(Outgoing::Pieces(&mut self.pieces))
     }
 
-    /// The kernel has sent so many bytes.
-    pub(crate) fn sent(&mut self, bytes: usize, blocks: &mut Blocks) {
+    /// The kernel has sent so many bytes. Once all in flight are, returns how many of them went straight
+    /// from blocks of the log, never copied here.
+    pub(crate) fn sent(&mut self, bytes: usize, blocks: &mut Blocks) -> usize {
         self.in_flight = false;
         self.sent += bytes;
-        if self.sent >= self.flight.total {
-            self.flight.clear(blocks);
-            self.sent = 0;
+        if self.sent < self.flight.total {
+            return 0;
         }
+        self.sent = 0;
+        self.flight.clear(blocks)
     }
 
     /// Drops everything; nothing may be in flight.

@@ -50,6 +50,8 @@ pub struct RingCounts {
     pub bytes_in: u64,
     /// Bytes sent.
     pub bytes_out: u64,
+    /// Of them, bytes sent straight from blocks of the log.
+    pub bytes_by_reference: u64,
     /// Receives completed.
     pub receives: u64,
     /// Sends completed.
@@ -167,6 +169,7 @@ fields! {
     ring.connections_open,
     ring.bytes_in,
     ring.bytes_out,
+    ring.bytes_by_reference,
     ring.receives,
     ring.sends,
     ring.disk_errors,

@@ -41,7 +41,7 @@ pub struct DataDirectory {
 }
 
 /// How long a held lock is waited for: a killed predecessor's writes may still be in flight.
-pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub const LOCK_WAIT: Duration = Duration::from_millis(4_500);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 const LOCK_FILE: &str = "lock";
 /// Smallest block ever used, and the largest that still divides a pooled block.

@@ -184,6 +184,11 @@ impl Engine {
                 session.landed(*now, bytes, door, blocks, door_out);
                 slot
             }
+            Arrived::Room { slot } => {
+                let Some(session) = net.session(slot) else { return };
+                session.tick(*now, door, blocks, door_out);
+                slot
+            }
         };
         self.session_effects(slot);
     }
@@ -222,6 +227,7 @@ impl Engine {
                     self.door.catalog = Arc::clone(&catalog);
                     self.input(Input::Catalog(catalog));
                 }
+                ToShard::Doors(config) => self.door.config = config,
                 ToShard::Meta(id, answer) => self.input(Input::Meta(id, answer)),
                 ToShard::PeersRecovered => self.input(Input::PeersRecovered),
                 order @ (ToShard::OpenDoors | ToShard::Stop) => self.orders.push(order),

@@ -4,6 +4,7 @@
 //! Not here: what messages mean (`partition`, `boot.rs`), the ring operations that wake (`shard_loop.rs`).
 
 use crate::ring::EventFd;
+use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::Catalog;
 use ringway_partition::request::{MeshMessage, MetaAnswer, MetaOp, Notice, RequestId};
 use ringway_wire::ids::ShardId;
@@ -27,6 +28,8 @@ pub const CONTROL_CAPACITY: usize = 1024;
 pub enum ToShard {
     /// New metadata.
     Catalog(Arc<Catalog>),
+    /// New settings of the doors.
+    Doors(Arc<DoorConfig>),
     /// The answer to [`FromShard::Meta`].
     Meta(RequestId, MetaAnswer),
     /// Every shard has told [`Notice::Recovered`].

@@ -44,6 +44,8 @@ pub(crate) enum Arrived {
     Large { slot: u32, bytes: u32 },
     /// A new connection.
     Connection { slot: u32 },
+    /// Replies have left, and requests of the session wait for that.
+    Room { slot: u32 },
     /// Nothing.
     Nothing,
 }
@@ -74,7 +76,6 @@ pub(crate) struct Net {
     ended: Vec<u32>,
     deadlines: BinaryHeap<Reverse<(u64, u32, u32)>>,
     connections_max: usize,
-    send_bytes_max: usize,
 }
 
 impl Net {
@@ -82,7 +83,6 @@ impl Net {
     pub(crate) fn new(
         listeners: Vec<ListenerSeed>,
         connections_max: usize,
-        send_bytes_max: usize,
         ring: &Ring,
         blocks: &Blocks,
     ) -> std::io::Result<Net> {
@@ -107,7 +107,6 @@ impl Net {
             ended: Vec::new(),
             deadlines: BinaryHeap::new(),
             connections_max,
-            send_bytes_max,
         })
     }
 
@@ -166,6 +165,7 @@ impl Net {
     pub(crate) fn took_turn(&mut self, slot: u32, out: &mut DoorOut, blocks: &mut Blocks) {
         let Some(connection) = self.slots[slot as usize].as_mut() else { return };
         connection.outbox.queue(out, blocks);
+        connection.session.set_unsent(connection.outbox.bytes());
         if out.close.take().is_some() {
             connection.closing = true;
         }
@@ -224,10 +224,7 @@ impl Net {
         match completion.kind {
             Kind::Accept => self.accepted(completion, now, counts),
             Kind::Receive => self.received(completion, blocks, counts),
-            _ => {
-                self.sent(completion, blocks, counts);
-                Arrived::Nothing
-            }
+            _ => self.sent(completion, blocks, counts),
         }
     }
 
@@ -329,19 +326,26 @@ impl Net {
         Arrived::Nothing
     }
 
-    fn sent(&mut self, completion: &Completion, blocks: &mut Blocks, counts: &mut RingCounts) {
+    fn sent(
+        &mut self,
+        completion: &Completion,
+        blocks: &mut Blocks,
+        counts: &mut RingCounts,
+    ) -> Arrived {
         let slot = completion.index;
         let connection = self.slots[slot as usize].as_mut().expect("a send keeps its connection");
         let bytes = completion.result.max(0).unsigned_abs();
-        connection.outbox.sent(bytes as usize, blocks);
+        counts.bytes_by_reference += connection.outbox.sent(bytes as usize, blocks) as u64;
         counts.sends += 1;
         counts.bytes_out += u64::from(bytes);
         let again = matches!(-completion.result, libc::EINTR | libc::EAGAIN);
         if completion.result <= 0 && !again {
             self.end(slot);
-        } else {
-            self.mark(slot);
+            return Arrived::Nothing;
         }
+        let room = connection.session.set_unsent(connection.outbox.bytes());
+        self.mark(slot);
+        if room { Arrived::Room { slot } } else { Arrived::Nothing }
     }
 
     /// Shuts a connection down; it goes once nothing of it is in flight.
@@ -425,7 +429,7 @@ impl Net {
         if connection.receiving != Receiving::Idle || connection.closing || !self.reading {
             return;
         }
-        if connection.outbox.bytes() > self.send_bytes_max {
+        if connection.session.is_full() {
             if now_ns.saturating_sub(connection.send_started_ns) > SEND_STALL_NS {
                 return self.end(slot);
             }

@@ -32,8 +32,6 @@ pub struct RunLimits {
     pub memory_bytes: usize,
     /// Connections at most.
     pub connections_max: usize,
-    /// Queued and pinned bytes towards one connection; above, nothing more is read from it (L8).
-    pub conn_send_bytes_max: usize,
     /// How long accepted work may take at a stop, ns.
     pub drain_timeout_ns: u64,
     /// How long the loop polls its ring before it sleeps, µs; 0 = not at all.
@@ -143,8 +141,7 @@ fn make(
         raise_file_limit().map_or(FILES, |max| FILES.min(u32::try_from(max / 2).unwrap_or(FILES)));
     let ring = Ring::new(TaskRun::Deferred, files).map_err(denied)?;
     let disk = Disk::new(directory, block, files, &ring).map_err(denied)?;
-    let (connections, bytes) = (limits.connections_max, limits.conn_send_bytes_max);
-    let net = Net::new(listeners, connections, bytes, &ring, &blocks).map_err(denied)?;
+    let net = Net::new(listeners, limits.connections_max, &ring, &blocks).map_err(denied)?;
     Ok((ring, disk, net, blocks))
 }
 

@@ -204,6 +204,7 @@ fn door_config(settings: &Settings) -> DoorConfig {
         kafka_request_bytes_max: 4 << 20,
         message_bytes_max: 4 << 20,
         conn_requests_max: 64,
+        conn_send_bytes_max: 2 << 20,
         kafka_elements_max: 10_000,
         first_frame_ns: 3_600 * SECOND,
         kafka_idle_ns: 3_600 * SECOND,

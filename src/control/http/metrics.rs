@@ -142,6 +142,11 @@ const FAMILIES: &[Family] = &[
     ),
     counter("ringway_network_received_bytes_total", "Bytes received.", |v| v.ring.bytes_in),
     counter("ringway_network_sent_bytes_total", "Bytes sent.", |v| v.ring.bytes_out),
+    counter(
+        "ringway_network_sent_by_reference_bytes_total",
+        "Of the bytes sent, those that went straight from blocks of the log, never copied.",
+        |v| v.ring.bytes_by_reference,
+    ),
     counter("ringway_network_receives_total", "Receives completed.", |v| v.ring.receives),
     counter("ringway_network_sends_total", "Sends completed.", |v| v.ring.sends),
     counter("ringway_disk_written_bytes_total", "Bytes written to disk.", |v| {

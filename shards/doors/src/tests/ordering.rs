@@ -119,6 +119,32 @@ fn slots_are_bounded() {
     peer.finish();
 }
 
+/// L8: a peer that asks and does not read makes nobody hold more than its budget and one reply.
+#[test]
+fn requests_wait_while_replies_do_not_leave() {
+    let mut settings = config();
+    settings.conn_send_bytes_max = 1000;
+    let mut peer = Peer::with(settings, catalog());
+    let one = |correlation| frame(12, correlation, &MetadataRequest::default());
+    let all: Vec<u8> = (0..50).flat_map(one).collect();
+    peer.send(&all);
+    let mut answered = 0;
+    while answered < 50 {
+        assert!(peer.sent.len() < 1000 + 500, "{} bytes answered at once", peer.sent.len());
+        assert!(!peer.session.set_unsent(1001), "still full");
+        peer.tick(1);
+        let waiting = peer.session.receive_into() == ReceiveInto::Nothing;
+        while !peer.sent.is_empty() {
+            assert_eq!(peer.response::<MetadataRequest>(12).0, answered);
+            answered += 1;
+        }
+        assert_eq!(waiting, answered < 50, "{answered}");
+        assert_eq!(peer.session.set_unsent(0), waiting);
+        peer.tick(1);
+    }
+    peer.finish();
+}
+
 #[test]
 fn unanswered_requests_are_named_at_the_end_and_no_others() {
     let mut peer = Peer::new();

@@ -25,6 +25,7 @@ pub(super) fn config() -> DoorConfig {
         kafka_request_bytes_max: 100 << 20,
         message_bytes_max: 50 << 20,
         conn_requests_max: 1024,
+        conn_send_bytes_max: 2 << 20,
         kafka_elements_max: 200_000,
         first_frame_ns: 5_000_000_000,
         kafka_idle_ns: 600_000_000_000,

@@ -52,6 +52,7 @@ fn door_config() -> DoorConfig {
         kafka_request_bytes_max: 100 << 20,
         message_bytes_max: 50 << 20,
         conn_requests_max: 1024,
+        conn_send_bytes_max: 2 << 20,
         kafka_elements_max: 100_000,
         first_frame_ns: 5_000_000_000,
         kafka_idle_ns: 600_000_000_000,
@@ -100,7 +101,6 @@ fn node() -> Node {
         limits: RunLimits {
             memory_bytes: 32 << 20,
             connections_max: 3,
-            conn_send_bytes_max: 2 << 20,
             drain_timeout_ns: 2_000_000_000,
             busy_poll_us: 0,
         },
