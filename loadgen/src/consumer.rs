@@ -6,7 +6,7 @@ use crate::door::{Chunk, ConsumeDoor, Position};
 use crate::history::{History, Told};
 use crate::ledger::Lane;
 use crate::record::{self, Head};
-use crate::run::Shared;
+use crate::shared::Shared;
 use crate::stats::Stats;
 use bytes::Bytes;
 use ringway_client::records;

@@ -19,6 +19,7 @@ mod report;
 mod resp;
 mod run;
 mod setup;
+mod shared;
 mod stats;
 mod template;
 

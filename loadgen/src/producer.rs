@@ -6,7 +6,7 @@ use crate::door::{Answer, ProduceDoor};
 use crate::history::{History, Told};
 use crate::ledger::Lane;
 use crate::record::Head;
-use crate::run::Shared;
+use crate::shared::Shared;
 use crate::stats::Stats;
 use std::cell::RefCell;
 use std::collections::VecDeque;

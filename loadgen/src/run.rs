@@ -14,6 +14,7 @@ use crate::ledger::Lane;
 use crate::plan::{self, Link};
 use crate::producer::{Producer, ProducerOptions, Schedule};
 use crate::setup::{Layout, prepare};
+use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::template::BatchTemplate;
 use anyhow::{Context, anyhow, bail};
@@ -23,7 +24,6 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -37,39 +37,6 @@ const CPU_BEFORE_END_NS: u64 = 5_000_000;
 const DIAL_AGAIN: Duration = Duration::from_millis(20);
 /// glommio's buffers for files, which this program does not read that way.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
-
-/// What all threads share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Producers not yet finished.
-    pub(crate) producers_left: AtomicUsize,
-    expected: Vec<AtomicU64>,
-}
-
-impl Shared {
-    fn new(producers: usize, partitions: usize) -> Shared {
-        Shared {
-            producers_left: AtomicUsize::new(producers),
-            expected: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    /// A reader of `partition` has `records` more to wait for.
-    pub(crate) fn expect(&self, partition: u32, records: u64) {
-        if let Some(expected) = self.at(partition) {
-            expected.fetch_add(records, Ordering::AcqRel);
-        }
-    }
-
-    /// Records a reader of `partition` has to wait for.
-    pub(crate) fn expected(&self, partition: u32) -> u64 {
-        self.at(partition).map_or(0, |expected| expected.load(Ordering::Acquire))
-    }
-
-    fn at(&self, partition: u32) -> Option<&AtomicU64> {
-        self.expected.get(usize::try_from(partition).unwrap_or(usize::MAX))
-    }
-}
 
 /// What a run gave.
 pub(crate) struct Outcome {
