@@ -8,6 +8,7 @@ use crate::frame::{CRC_FROM, KAFKA_AT, REGION, region_of, within};
 use crate::quarantine::{Damage, Quarantine, Quarantined};
 use crate::read::{Frame, FrameList};
 use crate::scan::{At, Placed, Rules, View};
+use crate::seek::Seek;
 use crate::segment::{Segment, by_base};
 use crate::verdict::{Damaged, Scan, Step};
 use crate::window::{Missing, Window};
@@ -69,6 +70,8 @@ pub(crate) struct ColdRead {
     pub(crate) base: u64,
     start: (u64, At),
     at: At,
+    /// Comes nearer than the start before the walk begins.
+    seek: Option<Seek>,
     frames: FrameList,
     kafka_bytes: usize,
     partial: Option<Partial>,
@@ -102,7 +105,7 @@ pub(crate) struct ColdLog<'a> {
 
 impl ColdRead {
     /// Starts at `at` in segment `base`: a frame start at or before what is sought.
-    pub(crate) fn new(ticket: u64, want: Want, base: u64, at: At) -> ColdRead {
+    pub(crate) fn new(ticket: u64, want: Want, base: u64, at: At, seek: Option<Seek>) -> ColdRead {
         ColdRead {
             ticket,
             want,
@@ -110,6 +113,7 @@ impl ColdRead {
             base,
             start: (base, at),
             at,
+            seek,
             frames: FrameList::default(),
             kafka_bytes: 0,
             partial: None,
@@ -126,6 +130,7 @@ impl ColdRead {
     /// nobody.
     pub(crate) fn ahead(&self) -> u32 {
         match self.want {
+            Want::Frames { .. } | Want::Place { .. } if self.seek.is_some() => 1,
             Want::Frames { bytes_max, .. } => {
                 let begun = |partial: &Partial| partial.position - partial.placed.position;
                 let begun = self.partial.as_ref().map_or(0, begun);
@@ -175,6 +180,15 @@ impl ColdRead {
             return ColdStep::Done(Outcome::Gone);
         };
         self.at.si = si;
+        if let Some(mut seek) = self.seek.take() {
+            match seek.step(&self.view(log, blocks), si) {
+                Ok((position, offset)) => (self.at.p, self.at.o) = (position, offset),
+                Err(missing) => {
+                    self.seek = Some(seek);
+                    return ColdStep::Missing(missing);
+                }
+            }
+        }
         let step = self.walk(log, blocks);
         self.base = log.segments[self.at.si].base;
         match step {

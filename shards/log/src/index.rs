@@ -57,6 +57,12 @@ impl SparseIndex {
         at.checked_sub(1).map(|at| self.entries[at])
     }
 
+    /// The first entry above `offset`; none: the segment's end.
+    pub(crate) fn ceiling(&self, offset: u64) -> Option<IndexEntry> {
+        let at = self.entries.partition_point(|entry| entry.offset <= offset);
+        self.entries.get(at).copied()
+    }
+
     /// The last entry before which every timestamp is below `at_ms`.
     pub(crate) fn floor_time(&self, at_ms: i64) -> Option<IndexEntry> {
         let at = self.entries.partition_point(|entry| entry.time_before < at_ms);

@@ -31,6 +31,7 @@ mod recover;
 mod retention;
 mod roll;
 mod scan;
+mod seek;
 mod segment;
 mod settings;
 mod snapshot;

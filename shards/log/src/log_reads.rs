@@ -15,7 +15,8 @@ use crate::ops::LogOp;
 use crate::quarantine::Quarantined;
 use crate::read::{Frame, FrameList, ReadStart, ReadTicket, TimeFound};
 use crate::scan::{At, Rules};
-use crate::segment::{by_base, holder};
+use crate::seek::{Place, Seek};
+use crate::segment::{Segment, by_base, holder};
 use crate::turn::Turn;
 use crate::verdict::Damaged;
 use crate::window::{Asked, Missing};
@@ -82,9 +83,26 @@ impl Log {
         if let Some(entry) = floor {
             (at.p, at.o) = (entry.position, entry.offset);
         }
-        self.reads.push(ColdRead::new(ticket, want, base, at));
+        let seek = match want {
+            Want::Frames { from: offset, .. } | Want::Place { offset } => {
+                Some(Seek::new(offset, (at.p, at.o), self.behind(segment, offset)))
+            }
+            Want::Time { .. } => None,
+        };
+        self.reads.push(ColdRead::new(ticket, want, base, at, seek));
         let last = self.reads.len() - 1;
         self.read_on(last, turn);
+    }
+
+    /// Where the search for `offset` in `segment` ends: the next entry of its index, or its flushed end.
+    fn behind(&self, segment: &Segment, offset: u64) -> Place {
+        if let Some(entry) = segment.index.ceiling(offset) {
+            return (entry.position, entry.offset);
+        }
+        if segment.base == self.flushed.segment {
+            return (self.flushed.position, self.flushed.offset);
+        }
+        (segment.end_position, segment.end_offset)
     }
 
     /// See `Logs::find_time`.

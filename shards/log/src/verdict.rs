@@ -348,7 +348,7 @@ impl Scan {
 
 /// The first byte that may begin a header. Most of what is searched are zeros, passed over in runs that
 /// the compiler turns into wide loads: a search byte by byte was a third of a recovery's time.
-fn next_magic(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn next_magic(bytes: &[u8]) -> Option<usize> {
     let mut before = 0;
     for run in bytes.chunks(512) {
         if run.iter().fold(0, |all, byte| all | byte) != 0

@@ -319,6 +319,14 @@ impl Disk {
         self.inodes[inode].durable[at] ^= 1 << bit;
     }
 
+    /// Bytes land where nobody wrote them.
+    pub(crate) fn overwrite(&mut self, name: SegmentName, at: usize, bytes: &[u8]) {
+        let inode = self.names[&name];
+        let file = &mut self.inodes[inode];
+        file.current[at..at + bytes.len()].copy_from_slice(bytes);
+        file.durable[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     pub(crate) fn bytes_of(&self, name: SegmentName) -> &[u8] {
         &self.inodes[self.names[&name]].current
     }

@@ -68,6 +68,57 @@ fn a_cold_fetch_reads_little_more_than_it_serves() {
     assert!(read < 2 * served as u64, "{read} bytes read for {served}");
 }
 
+/// Mission S3-07: an offset in a cold segment costs a few regions, wherever the index stands.
+#[test]
+fn a_cold_offset_is_found_without_walking_to_it() {
+    let settings = LogSettings { segment_bytes: 64 << 20, ..settings() };
+    let mut world = World::with_log(33, settings);
+    let sizes = |n: u64| 300 + usize::try_from(n % 7 * 400 + n / 1000 * 500).expect("small");
+    for n in 0..6000 {
+        world.append_wait(&batch(3, &vec![9; sizes(n)], 5));
+    }
+    world.flush();
+    world.restart_clean();
+    let mut most = 0;
+    for n in (0..6000u64).step_by(97) {
+        let before = world.logs().counts().cold_read_bytes;
+        let frames = world.read(n * 3 + 1, 1).expect("readable");
+        assert_eq!((frames[0].0, frames[0].1.len()), (n * 3, sizes(n) + 61));
+        world.settle();
+        most = most.max(world.logs().counts().cold_read_bytes - before);
+    }
+    assert!(most <= 6 * 65536, "{most} bytes read for one batch of 17 MiB");
+}
+
+/// The hint of a search is no evidence: a frame that lies where it does not belong (misdirected write)
+/// must not make sound batches look damaged.
+#[test]
+fn a_misplaced_frame_does_not_mislead_a_search() {
+    let settings = LogSettings { segment_bytes: 64 << 20, ..settings() };
+    let mut world = World::with_log(34, settings);
+    for _ in 0..4000u64 {
+        world.append_wait(&batch(1, &[9; 2000], 5));
+    }
+    world.flush();
+    world.restart_clean();
+    // The block that begins inside batch 2000 now holds the header of batch 1000 at its start.
+    let bytes = world.disk.bytes_of(first()).to_vec();
+    let header = |offset: u64| {
+        let at = bytes.windows(8).enumerate().find(|(at, base)| {
+            *base == offset.to_be_bytes() && bytes[at.saturating_sub(67)..].starts_with(b"V2")
+        });
+        at.expect("stored").0 - 67
+    };
+    let (from, to) = (header(1000), header(2000) + 200);
+    world.disk.overwrite(first(), to, &bytes[from..from + 128]);
+    for offset in (0..4000).step_by(13).filter(|offset| *offset != 2000) {
+        let frames = world.read(offset, 1).expect("readable");
+        assert_eq!(frames[0].0, offset);
+        world.settle();
+    }
+    assert!(world.notices.is_empty(), "{:?}", world.notices);
+}
+
 #[test]
 fn a_wrong_crc_is_refused_and_leaves_no_trace() {
     let mut world = World::with_log(2, settings());
