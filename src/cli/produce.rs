@@ -6,6 +6,7 @@ use crate::refusal::{FAILED, Refusal};
 use ringway_client::native::{NativeReply, TopicMetadata};
 use ringway_client::partitioner::partition_of_key;
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
+use ringway_wire::header::KAFKA_HEADER_LEN;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
@@ -42,7 +43,10 @@ pub(crate) struct Args {
 
 /// Sends everything and waits until all of it is acknowledged.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Refusal> {
-    let topic = args.server.connect()?.topic(&args.topic)?;
+    let mut connection = args.server.connect()?;
+    let message_bytes_max = connection.message_bytes_max()?;
+    let topic = connection.topic(&args.topic)?;
+    drop(connection);
     let (input, bytes) = open(&args.file)?;
     let chunks = read_ahead(input)?;
     let mut producer = Producer {
@@ -54,6 +58,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Refusal> {
         acknowledged: 0,
         server: args.server,
         topic,
+        message_bytes_max,
     };
     let progress = Progress::new(bytes, "acknowledged");
     match producer.send_all(&chunks, &progress) {
@@ -139,6 +144,7 @@ struct Producer {
     sticky: usize,
     sent: u64,
     acknowledged: u64,
+    message_bytes_max: usize,
 }
 
 impl Producer {
@@ -157,6 +163,7 @@ impl Producer {
                 rest = &rest[end + 1..];
             }
             line.extend_from_slice(rest);
+            self.refuse_above(line.len())?;
             progress.advance(chunk.len(), self.acknowledged);
         }
         if !line.is_empty() {
@@ -228,6 +235,18 @@ impl Producer {
         Ok(())
     }
 
+    /// The broker would close the connection for it.
+    fn refuse_above(&self, bytes: usize) -> Result<(), Refusal> {
+        let most = self.message_bytes_max;
+        if bytes <= most {
+            return Ok(());
+        }
+        let text = format!(
+            "a line takes {bytes} bytes, the broker {most} at most (limits.message_bytes_max)"
+        );
+        Err(Refusal { code: FAILED, text })
+    }
+
     /// Sends partition `at`'s batch, unless it is empty; keyless records go to the next partition then.
     fn send_batch(&mut self, at: usize) -> Result<(), Refusal> {
         let batch = &mut self.partitions[at].batch;
@@ -235,6 +254,9 @@ impl Producer {
             return Ok(());
         }
         batch.finish().map_err(|error| Refusal { code: FAILED, text: error.to_string() })?;
+        let bytes = batch.batch().len().saturating_sub(KAFKA_HEADER_LEN);
+        self.refuse_above(bytes)?;
+        let batch = &mut self.partitions[at].batch;
         let records = u64::try_from(batch.count()).unwrap_or(0);
         let owner = &self.topic.partitions[at];
         let (topic_id, partition) = (self.topic.topic_id, owner.partition);

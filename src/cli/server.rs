@@ -150,6 +150,13 @@ impl Connection {
         }
     }
 
+    /// The most bytes of records that the broker takes in one batch.
+    pub(crate) fn message_bytes_max(&mut self) -> Result<usize, Refusal> {
+        let reply = self.call(|session, out| session.hello(out))?;
+        let NativeReply::HelloOk { reply, .. } = reply else { return Err(unexpected(&reply)) };
+        Ok(usize::try_from(reply.limits.message_bytes_max).unwrap_or(usize::MAX))
+    }
+
     fn lost(&self, cause: &std::io::Error) -> Refusal {
         let (address, limit) = (&self.address, units::show_duration(self.timeout));
         let text = match cause.kind() {
