@@ -3,6 +3,7 @@
 //! Invariant: what was pushed before a sleeper looked, or whose pusher saw it asleep, wakes it.
 //! Not here: what messages mean (`partition`, `boot.rs`), the ring operations that wake (`shard_loop.rs`).
 
+use crate::doorbell::Doorbell;
 use crate::ring::EventFd;
 use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::Catalog;
@@ -12,11 +13,6 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-
-#[cfg(all(test, ringway_loom))]
-use loom::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
-#[cfg(not(all(test, ringway_loom)))]
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering, fence};
 
 /// Messages one shard may have queued for one other.
 pub const MESH_CAPACITY: usize = 1024;
@@ -53,50 +49,6 @@ pub enum FromShard {
     Stopped,
     /// The shard ended by an error; `run` returns it next.
     Failed(String),
-}
-
-/// Says whether a shard sleeps in its ring and how to wake it.
-#[derive(Debug)]
-pub struct Doorbell {
-    sleeping: AtomicBool,
-    ring_fd: AtomicI32,
-}
-
-impl Default for Doorbell {
-    fn default() -> Doorbell {
-        Doorbell { sleeping: AtomicBool::new(false), ring_fd: AtomicI32::new(-1) }
-    }
-}
-
-impl Doorbell {
-    /// The sleeper says so; it must look at every queue once more before it sleeps.
-    pub fn about_to_sleep(&self) {
-        self.sleeping.store(true, Ordering::SeqCst);
-        // Pairs with the fence in `must_ring`: either the pusher sees the flag or we see its push.
-        fence(Ordering::SeqCst);
-    }
-
-    /// The sleeper is awake.
-    pub fn awake(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
-    }
-
-    /// After a push: whether the sleeper has to be woken, by exactly one of its pushers.
-    pub fn must_ring(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::SeqCst)
-    }
-
-    /// The ring to wake; none before the shard runs.
-    #[must_use]
-    pub fn ring_fd(&self) -> Option<i32> {
-        Some(self.ring_fd.load(Ordering::Acquire)).filter(|fd| *fd >= 0)
-    }
-
-    /// Told by the shard once its ring exists, and −1 before it goes.
-    pub fn set_ring_fd(&self, fd: i32) {
-        self.ring_fd.store(fd, Ordering::Release);
-    }
 }
 
 /// One shard's ends towards the other shards.
@@ -310,6 +262,15 @@ pub struct ShardEnds {
 /// # Errors
 /// When the process may not open an eventfd.
 pub fn links(shards: u32) -> std::io::Result<(Vec<ShardEnds>, ControlEnds)> {
+    links_of(shards, MESH_CAPACITY, CONTROL_CAPACITY)
+}
+
+/// The same with queues of other sizes (`tests/models`: small ones, so that every schedule fills them).
+pub(crate) fn links_of(
+    shards: u32,
+    mesh_capacity: usize,
+    control_capacity: usize,
+) -> std::io::Result<(Vec<ShardEnds>, ControlEnds)> {
     let count = shards as usize;
     let bells: Arc<[Doorbell]> = (0..count).map(|_| Doorbell::default()).collect();
     let event = Arc::new(EventFd::new()?);
@@ -317,8 +278,8 @@ pub fn links(shards: u32) -> std::io::Result<(Vec<ShardEnds>, ControlEnds)> {
     let mut ends: Vec<ShardEnds> = Vec::with_capacity(count);
     for shard in 0..shards {
         let wakes_shard = Arc::new(EventFd::for_ring()?);
-        let (to_shard, incoming) = RingBuffer::new(CONTROL_CAPACITY);
-        let (outgoing, from_shard) = RingBuffer::new(CONTROL_CAPACITY);
+        let (to_shard, incoming) = RingBuffer::new(control_capacity);
+        let (outgoing, from_shard) = RingBuffer::new(control_capacity);
         control.to.push((to_shard, Arc::clone(&wakes_shard)));
         control.from.push(from_shard);
         let mesh = MeshEnds {
@@ -337,7 +298,7 @@ pub fn links(shards: u32) -> std::io::Result<(Vec<ShardEnds>, ControlEnds)> {
     }
     for from in 0..count {
         for to in (0..count).filter(|to| *to != from) {
-            let (producer, consumer) = RingBuffer::new(MESH_CAPACITY);
+            let (producer, consumer) = RingBuffer::new(mesh_capacity);
             ends[from].mesh.outgoing[to] = Some(producer);
             ends[to].mesh.incoming[from] = Some(consumer);
         }
@@ -345,7 +306,7 @@ pub fn links(shards: u32) -> std::io::Result<(Vec<ShardEnds>, ControlEnds)> {
     Ok((ends, control))
 }
 
-#[cfg(all(test, not(ringway_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -401,38 +362,5 @@ mod tests {
         control.clear_event();
         assert!(matches!(control.try_recv(), Some((0, FromShard::Stopped))));
         assert!(control.try_recv().is_none());
-    }
-}
-
-#[cfg(all(test, ringway_loom))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::atomic::AtomicUsize;
-    use loom::sync::{Arc, Notify};
-
-    /// A pusher and a sleeper, every interleaving: the sleeper sees the push or is woken.
-    #[test]
-    fn no_wake_up_is_lost() {
-        loom::model(|| {
-            let bell = Arc::new(Doorbell::default());
-            let queue = Arc::new(AtomicUsize::new(0));
-            let ring = Arc::new(Notify::new());
-            let (their_bell, their_queue, their_ring) = (bell.clone(), queue.clone(), ring.clone());
-            let pusher = loom::thread::spawn(move || {
-                // rtrb publishes a push by a release store and nothing stronger.
-                their_queue.store(1, Ordering::Release);
-                if their_bell.must_ring() {
-                    their_ring.notify();
-                }
-            });
-            bell.about_to_sleep();
-            // loom wakes spuriously too; a wake-up that was lost leaves this loop waiting for ever.
-            while queue.load(Ordering::Acquire) == 0 {
-                ring.wait();
-            }
-            bell.awake();
-            assert_eq!(queue.load(Ordering::Acquire), 1);
-            pusher.join().expect("pusher");
-        });
     }
 }
