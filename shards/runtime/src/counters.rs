@@ -62,6 +62,8 @@ pub struct RingCounts {
     pub disk_bytes_written: u64,
     /// Bytes read from disk.
     pub disk_bytes_read: u64,
+    /// Writes, reads and flushes submitted and not completed.
+    pub disk_in_flight: u64,
     /// Pooled blocks nobody holds.
     pub blocks_free: u64,
     /// Pooled blocks.
@@ -175,6 +177,7 @@ fields! {
     ring.disk_errors,
     ring.disk_bytes_written,
     ring.disk_bytes_read,
+    ring.disk_in_flight,
     ring.blocks_free,
     ring.blocks_total,
     ring.flushes,

@@ -89,6 +89,12 @@ impl Disk {
         self.transfers_live + self.scripts_live + self.ready.len() > 0
     }
 
+    /// Writes, reads and flushes the kernel has and has not completed.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.transfers_live
+    }
+
     /// Answers that needed no operation.
     pub fn next_ready(&mut self) -> Option<IoDone> {
         self.ready.pop()

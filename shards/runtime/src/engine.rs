@@ -325,6 +325,7 @@ impl Engine {
         self.counts.sqes = self.ring.sqes;
         self.counts.cqes = self.ring.cqes;
         self.counts.connections_open = self.net.count() as u64;
+        self.counts.disk_in_flight = self.disk.in_flight() as u64;
         self.counts.blocks_free = self.blocks.free_count() as u64;
         self.counts.blocks_total = self.blocks.pooled_count() as u64;
         self.counters.publish(&CounterValues {

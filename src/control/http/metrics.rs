@@ -154,6 +154,9 @@ const FAMILIES: &[Family] = &[
     }),
     counter("ringway_disk_read_bytes_total", "Bytes read from disk.", |v| v.ring.disk_bytes_read),
     counter("ringway_disk_errors_total", "Disk operations failed.", |v| v.ring.disk_errors),
+    gauge("ringway_disk_in_flight", "Writes, reads and flushes under way.", |v| {
+        v.ring.disk_in_flight
+    }),
     counter("ringway_ring_enters_total", "Calls of io_uring_enter.", |v| v.ring.enters),
     counter("ringway_ring_submissions_total", "Operations submitted.", |v| v.ring.sqes),
     counter("ringway_ring_completions_total", "Completions reaped.", |v| v.ring.cqes),
