@@ -108,6 +108,9 @@ pub(crate) struct RunArgs {
     /// Write every send, acknowledgement and poll here, one JSON line each.
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+    /// Send a mark to this Unix socket whenever acknowledgements have come: M and their t_us, u64 LE.
+    #[arg(long, value_name = "SOCKET", requires = "history")]
+    pub(crate) mark: Option<PathBuf>,
 }
 
 impl RunArgs {

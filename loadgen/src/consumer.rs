@@ -160,7 +160,7 @@ impl Consumer {
             stats.end_to_end.record(now_ns.saturating_sub(due_ns), 1);
         }
         drop(stats);
-        let told = Told { partition, producer, seq, offset, now_ns };
+        let told = Told { partition, run, producer, seq, offset, now_ns };
         self.options.history.tell("poll", told, 1)
     }
 

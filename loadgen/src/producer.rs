@@ -153,8 +153,8 @@ impl Producer {
         let (lane, next_seq) = &mut self.lanes[index];
         let (lane, seq) = (*lane, *next_seq);
         *next_seq += self.batch;
-        let told =
-            Told { partition: lane.partition, producer: lane.producer, seq, offset: -1, now_ns };
+        let Lane { run, producer, partition } = lane;
+        let told = Told { partition, run, producer, seq, offset: -1, now_ns };
         self.history.tell("send", told, self.batch)?;
         let head = Head { run: lane.run, producer: lane.producer, seq, due_ns };
         let timestamp_ms = self.clock.unix_ms(now_ns);
@@ -189,8 +189,8 @@ impl Producer {
             }
         }
         self.shared.expect(lane.partition, self.batch);
-        let Lane { partition, producer, .. } = lane;
-        let told = Told { partition, producer, seq: sent.seq, offset, now_ns };
+        let Lane { run, producer, partition } = lane;
+        let told = Told { partition, run, producer, seq: sent.seq, offset, now_ns };
         self.history.tell("ack", told, self.batch)?;
         Ok(())
     }
@@ -200,11 +200,13 @@ impl Peer for Producer {
     fn receive(&mut self, data: &[u8]) -> anyhow::Result<()> {
         self.door.receive(data);
         let now_ns = self.clock.now_ns();
+        let mut acked = false;
         while let Some(answer) = self.door.next_answer()? {
             match answer {
                 Answer::Acked { correlation, offset } => {
                     let sent = self.answered(correlation)?;
                     self.acked(sent, offset, now_ns)?;
+                    acked = true;
                 }
                 Answer::Refused { correlation, why } => {
                     self.answered(correlation)?;
@@ -217,6 +219,9 @@ impl Peer for Producer {
                 self.free_since_ns = now_ns;
                 self.was_full = false;
             }
+        }
+        if acked {
+            self.history.mark(now_ns)?;
         }
         Ok(())
     }

@@ -70,7 +70,9 @@ struct Job {
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<Outcome> {
     let cpus = cpus(args.cpus.as_ref())?;
     let layout = Arc::new(prepare(&args)?);
-    let history = args.history.as_deref().map(HistoryFile::create).transpose()?;
+    let marks = args.mark.as_deref();
+    let history = args.history.as_deref().map(|path| HistoryFile::create(path, marks));
+    let history = history.transpose()?;
     let producers = match args.mode {
         Mode::Consume => Vec::new(),
         Mode::Produce | Mode::E2e => plan::links(&layout.places, args.connections, true),

@@ -225,7 +225,7 @@ fn kafka_offset(
         let part = parts.into_iter().next().context("ListOffsets names no partition")?;
         match part.error {
             ErrorCode::None => Ok(Some(part.offset)),
-            ErrorCode::LeaderNotAvailable => Ok(None),
+            ErrorCode::LeaderNotAvailable | ErrorCode::NotLeaderOrFollower => Ok(None),
             other => bail!("ListOffsets of partition {partition}: {}", other.name()),
         }
     })
@@ -324,7 +324,10 @@ fn native_offset(
         connection.session.list_offsets(&mut out, &request)?;
         match connection.call(&out)? {
             NativeReply::Offset { reply, .. } => Ok(Some(reply.offset.max(0))),
-            NativeReply::Error { code: ErrorCode::LeaderNotAvailable, .. } => Ok(None),
+            NativeReply::Error {
+                code: ErrorCode::LeaderNotAvailable | ErrorCode::NotLeaderOrFollower,
+                ..
+            } => Ok(None),
             other => bail!("expected an answer to ListOffsets, got {other:?}"),
         }
     })
