@@ -7,7 +7,7 @@
 pub const USAGE: &str =
     "usage: ringway-sim [--seeds N] [--seed N] [--profile crash] [--jobs N] [--trace]
                    [--mutant NAME] [--violations N]
-       ringway-sim --check < HISTORY";
+       ringway-sim --check [--whole] < HISTORY";
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Arguments {
     pub violations_max: u64,
     /// Check a history from standard input instead.
     pub check: bool,
+    /// Its polls read all there is, from the first record on.
+    pub whole: bool,
     /// Tell how to use it.
     pub help: bool,
 }
@@ -47,6 +49,7 @@ impl Arguments {
             mutant: None,
             violations_max: 3,
             check: false,
+            whole: false,
             help: false,
         };
         let mut given = given;
@@ -68,6 +71,7 @@ impl Arguments {
                 }
                 "--trace" => arguments.trace = true,
                 "--check" => arguments.check = true,
+                "--whole" => arguments.whole = true,
                 "--help" | "-h" => arguments.help = true,
                 other => return Err(format!("unknown argument {other}")),
             }

@@ -18,7 +18,7 @@ pub struct Summary {
     pub acked: u64,
     /// Records polled.
     pub polled: u64,
-    /// Acknowledged and never polled, below the last offset polled.
+    /// Acknowledged and never polled, though polls came as far, or should have.
     pub lost: u64,
     /// Polled at two offsets.
     pub duplicated: u64,
@@ -82,11 +82,12 @@ struct Partition {
     polled: BTreeMap<u64, Name>,
 }
 
-/// Checks a history.
+/// Checks a history; `whole`: its polls read all there is, so that an acknowledged record before the first
+/// of them, or in a partition without any, is lost too.
 ///
 /// # Errors
 /// A line that cannot be read.
-pub fn check(input: impl BufRead) -> Result<Summary, String> {
+pub fn check(input: impl BufRead, whole: bool) -> Result<Summary, String> {
     let mut summary = Summary::default();
     let mut partitions: BTreeMap<(String, u64), Partition> = BTreeMap::new();
     for (number, line) in input.lines().enumerate() {
@@ -101,7 +102,7 @@ pub fn check(input: impl BufRead) -> Result<Summary, String> {
         take(row, partition, &mut summary);
     }
     for ((topic, number), partition) in &partitions {
-        judge(&format!("{topic}/{number}"), partition, &mut summary);
+        judge(&format!("{topic}/{number}"), partition, whole, &mut summary);
     }
     Ok(summary)
 }
@@ -131,7 +132,7 @@ fn take(row: Row, partition: &mut Partition, summary: &mut Summary) {
     }
 }
 
-fn judge(place: &str, partition: &Partition, summary: &mut Summary) {
+fn judge(place: &str, partition: &Partition, whole: bool, summary: &mut Summary) {
     let mut seen: BTreeMap<Name, u64> = BTreeMap::new();
     let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
     let mut before: Option<u64> = None;
@@ -156,8 +157,24 @@ fn judge(place: &str, partition: &Partition, summary: &mut Summary) {
             summary.wrong(|| format!("{place}: {name:?} polled after {last:?} of its producer"));
         }
     }
-    let Some((first, last)) = partition.polled.keys().next().zip(before) else { return };
-    for (offset, name) in partition.acked.range(first..=&last) {
+    let polled = partition.polled.keys().next().copied().zip(before);
+    missing(place, partition, polled, whole, summary);
+}
+
+/// What was acknowledged and is not among the offsets polled, from the first to the last of them.
+fn missing(
+    place: &str,
+    partition: &Partition,
+    polled: Option<(u64, u64)>,
+    whole: bool,
+    summary: &mut Summary,
+) {
+    let (first, last) = match polled {
+        Some((first, last)) => (if whole { 0 } else { first }, last),
+        None if whole => (0, 0),
+        None => return,
+    };
+    for (offset, name) in partition.acked.range(first..=last) {
         match partition.polled.get(offset) {
             Some(polled) if polled == name => {}
             Some(polled) => {
@@ -243,13 +260,17 @@ mod tests {
     use super::*;
 
     fn history(rows: &[(&str, u64, u64, i64)]) -> Summary {
+        judged(rows, false)
+    }
+
+    fn judged(rows: &[(&str, u64, u64, i64)], whole: bool) -> Summary {
         let line = |(op, producer, seq, offset): &(&str, u64, u64, i64)| {
             format!(
                 "{{\"op\":\"{op}\",\"topic\":\"t\",\"partition\":0,\"producer\":{producer},\"seq\":{seq},\"offset\":{offset},\"t_us\":1}}\n"
             )
         };
         let text: String = rows.iter().map(line).collect();
-        check(text.as_bytes()).unwrap()
+        check(text.as_bytes(), whole).unwrap()
     }
 
     #[test]
@@ -273,5 +294,15 @@ mod tests {
         assert_eq!(with(&[("poll", 9, 9, 0)]).phantom, 1);
         assert_eq!(with(&[("poll", 1, 0, 0), ("poll", 1, 1, 5)]).gaps, 4);
         assert_eq!(with(&[("ack", 1, 0, 0), ("poll", 1, 1, 0)]).moved, 1);
+    }
+
+    #[test]
+    fn polls_of_everything_miss_nothing_at_either_end() {
+        let rows = [("send", 1, 0, -1), ("ack", 1, 0, 0), ("send", 1, 1, -1), ("ack", 1, 1, 1)];
+        assert_eq!(history(&rows).lost, 0);
+        assert_eq!(judged(&rows, true).lost, 2);
+        let with = [&rows[..], &[("poll", 1, 1, 1)]].concat();
+        assert_eq!(history(&with).lost, 0);
+        assert_eq!(judged(&with, true).lost, 1);
     }
 }

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if arguments.check {
-        return check();
+        return check(arguments.whole);
     }
     if let Some(name) = &arguments.mutant
         && let Err(text) = mutant::choose(name)
@@ -57,8 +57,8 @@ fn main() -> ExitCode {
     report(&arguments)
 }
 
-fn check() -> ExitCode {
-    match history::check(std::io::stdin().lock()) {
+fn check(whole: bool) -> ExitCode {
+    match history::check(std::io::stdin().lock(), whole) {
         Ok(summary) if summary.is_clean() => {
             println!("{summary}");
             ExitCode::SUCCESS
