@@ -3,6 +3,7 @@
 use super::Prepared;
 use super::listeners::Listeners;
 use crate::config::{Config, Log, Use};
+use crate::report::{self, Level};
 use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::{Broker, Catalog};
 use ringway_partition::group::OFFSETS_TOPIC;
@@ -82,11 +83,19 @@ pub(super) fn seeds(
         .collect()
 }
 
-/// A shard may have so many that all together leave room for segments.
+/// A shard may have so many that all together leave room for segments (L13).
 fn connections_max(config: &Config, files_max: u64, shards: usize) -> usize {
     let configured = config.limits.connections_max as usize;
     let room = usize::try_from(files_max.saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX);
-    configured.min(room / shards).max(1)
+    let lowered = configured.min(room / shards).max(1);
+    if lowered < configured {
+        let text = format!(
+            "{lowered} connections per shard instead of limits.connections_max = {configured}: only \
+             {files_max} open files are allowed; raise the hard limit (ulimit -Hn, LimitNOFILE=)"
+        );
+        report::log(Level::Warn, "boot", &text, &[("shards", shards.into())]);
+    }
+    lowered
 }
 
 /// The largest message that a shard started with this configuration can ever be told to take.

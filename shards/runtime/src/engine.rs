@@ -104,6 +104,9 @@ impl Engine {
         self.end_turn();
         let hold = hold || self.ends.mesh.congested();
         self.net.arm(&mut self.ring, &mut self.blocks, self.now.mono_ns, hold);
+        if let Some(text) = self.net.next_complaint() {
+            self.ends.control.send(FromShard::Notice(Notice::Warning(text)));
+        }
         self.end_sessions();
         self.ends.mesh.retry();
         self.ends.control.retry();

@@ -25,6 +25,8 @@ const BUFFERS: u16 = 64;
 const BLOCKS_PER_BUFFER: usize = 4;
 /// Accepting starts again after this when descriptors ran out (L12).
 const ACCEPT_PAUSE_NS: u64 = 100_000_000;
+/// What keeps connections out is told this often at most.
+const COMPLAIN_NS: u64 = 10_000_000_000;
 /// A paused receiver is looked at again after this, should nothing else happen.
 const PAUSE_NS: u64 = 1_000_000;
 /// Connections that do not take their replies are looked at this often.
@@ -53,6 +55,8 @@ pub(crate) enum Arrived {
 struct Listener {
     seed: ListenerSeed,
     armed: bool,
+    /// Told to stop accepting; not armed again before it has.
+    cancelled: bool,
     /// Not before.
     again_at_ns: u64,
 }
@@ -76,6 +80,9 @@ pub(crate) struct Net {
     ended: Vec<u32>,
     deadlines: BinaryHeap<Reverse<(u64, u32, u32)>>,
     connections_max: usize,
+    complaint: Option<String>,
+    /// Not before.
+    complain_at_ns: u64,
 }
 
 impl Net {
@@ -88,7 +95,7 @@ impl Net {
     ) -> std::io::Result<Net> {
         let listeners = listeners
             .into_iter()
-            .map(|seed| Listener { seed, armed: false, again_at_ns: 0 })
+            .map(|seed| Listener { seed, armed: false, cancelled: false, again_at_ns: 0 })
             .collect();
         let buffers_max = (blocks.pooled_count() / BLOCKS_PER_BUFFER).clamp(1, BUFFERS.into());
         Ok(Net {
@@ -107,6 +114,8 @@ impl Net {
             ended: Vec::new(),
             deadlines: BinaryHeap::new(),
             connections_max,
+            complaint: None,
+            complain_at_ns: 0,
         })
     }
 
@@ -208,7 +217,8 @@ impl Net {
         let deadline = self.deadlines.peek().map(|Reverse((at, _, _))| *at);
         let paused = (!self.paused.is_empty()).then_some(now_ns + PAUSE_NS);
         let slow = (!self.slow.is_empty()).then_some(now_ns + SLOW_NS);
-        let accept = self.listeners.iter().filter(|one| self.accepting && !one.armed);
+        let room = self.accepting && !self.is_full();
+        let accept = self.listeners.iter().filter(|one| room && !one.armed);
         let accept = accept.map(|one| one.again_at_ns).min();
         deadline.into_iter().chain(paused).chain(slow).chain(accept).min()
     }
@@ -231,18 +241,24 @@ impl Net {
     fn accepted(&mut self, completion: &Completion, now: Now, counts: &mut RingCounts) -> Arrived {
         let listener = &mut self.listeners[completion.index as usize];
         listener.armed = completion.more;
+        listener.cancelled &= completion.more;
         if completion.result < 0 {
             let errno = -completion.result;
             if matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
                 listener.again_at_ns = now.mono_ns + ACCEPT_PAUSE_NS;
                 counts.connections_refused += 1;
+                let cause = std::io::Error::from_raw_os_error(errno);
+                let remedy = "raise LimitNOFILE= or lower limits.connections_max";
+                self.complain(now.mono_ns, |open| {
+                    format!("no more connections than {open} now: {cause}; {remedy}")
+                });
             }
             return Arrived::Nothing;
         }
         let dialects = listener.seed.dialects;
         // SAFETY: the kernel just opened it for us; nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-        if self.count() >= self.connections_max || !self.accepting {
+        if self.is_full() || !self.accepting {
             counts.connections_refused += 1;
             return Arrived::Nothing;
         }
@@ -380,14 +396,8 @@ impl Net {
     /// The turn ends: starts the sends and receives that can be. `hold` keeps everybody from being read.
     pub(crate) fn arm(&mut self, ring: &mut Ring, blocks: &mut Blocks, now_ns: u64, hold: bool) {
         self.lend(blocks);
-        for (index, listener) in (0u32..).zip(&mut self.listeners) {
-            if self.accepting && !listener.armed && now_ns >= listener.again_at_ns {
-                listener.armed = true;
-                let entry = opcode::AcceptMulti::new(Fd(listener.seed.listener.as_raw_fd()))
-                    .flags(libc::SOCK_CLOEXEC);
-                // SAFETY: the operation names no memory.
-                unsafe { ring.push(&entry.build().user_data(tag(Kind::Accept, index))) };
-            }
+        if self.accepting {
+            self.arm_listeners(ring, now_ns);
         }
         for slot in std::mem::take(&mut self.paused) {
             self.mark(slot);
@@ -400,6 +410,48 @@ impl Net {
             self.arm_one(slot, ring, blocks, now_ns, hold);
         }
         self.dirty = dirty;
+    }
+
+    /// Accepts where there is room; where there is none, the kernel's backlog keeps who comes.
+    fn arm_listeners(&mut self, ring: &mut Ring, now_ns: u64) {
+        let full = self.is_full();
+        let mut stopped = false;
+        for (index, listener) in (0u32..).zip(&mut self.listeners) {
+            if full && listener.armed && !listener.cancelled {
+                listener.cancelled = true;
+                stopped = true;
+                ring.cancel(tag(Kind::Accept, index));
+            }
+            if !full && !listener.armed && now_ns >= listener.again_at_ns {
+                listener.armed = true;
+                let entry = opcode::AcceptMulti::new(Fd(listener.seed.listener.as_raw_fd()))
+                    .flags(libc::SOCK_CLOEXEC);
+                // SAFETY: the operation names no memory.
+                unsafe { ring.push(&entry.build().user_data(tag(Kind::Accept, index))) };
+            }
+        }
+        if stopped {
+            self.complain(now_ns, |open| {
+                format!("{open} connections, as many as this shard takes: the next ones wait")
+            });
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count() >= self.connections_max
+    }
+
+    /// Keeps a line for the operator, unless one was kept a moment ago.
+    fn complain(&mut self, now_ns: u64, text: impl FnOnce(usize) -> String) {
+        if now_ns >= self.complain_at_ns {
+            self.complain_at_ns = now_ns + COMPLAIN_NS;
+            self.complaint = Some(text(self.count()));
+        }
+    }
+
+    /// What keeps connections out, for the operator.
+    pub(crate) fn next_complaint(&mut self) -> Option<String> {
+        self.complaint.take()
     }
 
     fn arm_one(
