@@ -14,6 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("RINGWAY_BIN", ROOT / "target/release/ringway"))
 LOADGEN = Path(os.environ.get("RINGWAY_LOADGEN_BIN", ROOT / "target/release/ringway-loadgen"))
+SIM = Path(os.environ.get("RINGWAY_SIM_BIN", ROOT / "target/release/ringway-sim"))
 START_SECONDS_MAX = 30
 
 

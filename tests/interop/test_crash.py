@@ -1,98 +1,170 @@
 """kill -9 under load: nothing acknowledged is lost, and a successor owns its directory alone."""
 
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import random
 import subprocess
 import time
+from pathlib import Path
 
+import host
 import pytest
 
-from broker import BINARY
+from broker import Broker
+from load import PARTITIONS, Load, judge
 
-CYCLES = 100
+CYCLES = int(os.environ.get("RINGWAY_KILLS", 100))
+SEED = os.environ.get("RINGWAY_SEED", "1")
+ROUND_SECONDS = 12
 
 
-@pytest.mark.timeout(300)
-def test_a_hundred_kills_lose_nothing_acknowledged(brokers):
-    from confluent_kafka import Producer
+def everything(broker, topic):
+    """All records of a topic, by partition and offset."""
+    done = broker.kcat("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%p %o %s\\n")
+    rows = (row.split(b" ", 2) for row in done.stdout.splitlines())
+    return {(int(partition), int(offset)): value for partition, offset, value in rows}
 
+
+class Idempotent:
+    """A librdkafka producer that lives through every kill and sends again what was not acknowledged."""
+
+    def __init__(self, broker, topic, file):
+        from confluent_kafka import Producer
+
+        self.topic, self.file, self.number, self.failed = topic, open(file, "w"), 0, []
+        self.producer = Producer({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True, "linger.ms": 1,
+                                  "message.timeout.ms": 60000, "retry.backoff.ms": 50, "log_level": 0,
+                                  "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100})
+
+    def tell(self, op, partition, number, offset):
+        row = {"op": op, "topic": self.topic, "partition": partition, "producer": 0, "seq": number,
+               "offset": offset, "t_us": 0}
+        self.file.write(json.dumps(row) + "\n")
+
+    def send(self, count):
+        for _ in range(count):
+            number, partition = self.number, self.number % PARTITIONS
+            self.tell("send", partition, number, -1)
+
+            def delivered(error, message, number=number, partition=partition):
+                if error is None:
+                    self.tell("ack", partition, number, message.offset())
+                else:
+                    self.failed.append(str(error))
+
+            self.producer.produce(self.topic, b"%d" % number, partition=partition, on_delivery=delivered)
+            self.number += 1
+        self.producer.poll(0)
+
+    def end(self, broker):
+        """Waits for every acknowledgement, reads all of it back, and judges."""
+        assert self.producer.flush(60) == 0 and not self.failed, self.failed[:3]
+        for (partition, offset), number in everything(broker, self.topic).items():
+            self.tell("poll", partition, int(number), offset)
+        self.file.close()
+        found = judge(Path(self.file.name))
+        assert found["acked"] == found["polled"] == self.number, found
+        return found
+
+
+@pytest.mark.timeout(200 + CYCLES)
+def test_a_hundred_kills_lose_nothing_acknowledged(brokers, tmp_path):
+    random.seed(SEED)
     broker = brokers(shards=1).start()
-    broker.create("killed", 4)
-    acknowledged = {}
-
-    def delivered(error, message):
-        if error is None:
-            acknowledged[(message.partition(), message.offset())] = message.value()
-
+    broker.create("retried", PARTITIONS)
+    retried = Idempotent(broker, "retried", tmp_path / "retried.history")
+    loads, kills, longest = [], 0, 0
     begun = time.monotonic()
-    number = 0
-    for cycle in range(CYCLES):
-        # A fresh producer a cycle: what one has in flight at the kill dies with it, unacknowledged.
-        producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0, "acks": "all",
-                             "message.timeout.ms": 30000, "log_level": 0})
-        until = time.monotonic() + 0.15
-        seen = len(acknowledged)
-        while time.monotonic() < until or len(acknowledged) == seen:
-            for _ in range(50):
-                producer.produce("killed", b"%d" % number, partition=number % 4, on_delivery=delivered)
-                number += 1
-            producer.poll(0.002)
-        broker.kill()
-        producer.poll(0)
-        producer.purge()
-        producer.poll(0)
-        broker.start()
+    while kills < CYCLES:
+        targets = {"kafka": broker.bootstrap, "native": broker.server}
+        live = [Load(f"{door}://{at}", f"killed-{door}-{len(loads)}", tmp_path, ROUND_SECONDS)
+                for door, at in targets.items()]
+        loads += live
+        for load in live:
+            load.begin()
+        until = time.monotonic() + ROUND_SECONDS
+        while time.monotonic() < until and kills < CYCLES:
+            for load in live:
+                assert load.running(), load.words()
+            retried.send(20)
+            time.sleep(random.uniform(0.02, 0.3))
+            broker.kill()
+            restarted = time.monotonic()
+            broker.start()
+            longest = max(longest, time.monotonic() - restarted)
+            kills += 1
+        for load in live:
+            load.end()
     took = time.monotonic() - begun
-    read = {}
-    for partition in range(4):
-        done = broker.kcat("-C", "-t", "killed", "-p", str(partition), "-o", "beginning", "-e", "-q", "-f", "%o %s\\n")
-        for row in done.stdout.splitlines():
-            offset, value = row.split(b" ", 1)
-            read[(partition, int(offset))] = value
-    lost = [place for place, value in acknowledged.items() if read.get(place) != value]
-    print(f"{CYCLES} kills in {took:.0f} s, {number} sent, {len(acknowledged)} acknowledged, {len(lost)} lost")
-    assert not lost, lost[:5]
-    assert len(acknowledged) > CYCLES * 50
+    found = [judge(load.history, load.read_again()) for load in loads]
+    once = retried.end(broker)
+    total = {name: sum(one[name] for one in found) for name in found[0]}
+    print(f"{kills} kills in {took:.0f} s, longest start {longest:.2f} s; {total}; idempotent {once}")
+    assert total["acked"] > kills * 100 and total["polled"] > 1.5 * total["acked"]
 
 
 def checksums(broker):
     files = sorted((broker.directory / "data").rglob("*.seg"))
-    return {str(path): subprocess.run(["sha256sum", str(path)], capture_output=True).stdout.split()[0] for path in files}
+    return {path: hashlib.sha256(path.read_bytes()).digest() for path in files}
+
+
+WRITES_IN_FLIGHT_MIN = 64
 
 
 @pytest.mark.timeout(120)
-def test_a_successor_that_holds_the_lock_sees_no_late_write(brokers):
+def test_a_successor_that_holds_the_lock_sees_no_late_write(tmp_path):
     from confluent_kafka import Producer
 
-    broker = brokers(shards=1).start()
-    broker.create("late", 96)
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0, "batch.size": 60000})
-    value = b"z" * 20000
-    until = time.monotonic() + 2
-    number = 0
-    while time.monotonic() < until:
-        try:
-            producer.produce("late", value, partition=number % 96)
-            number += 1
-        except BufferError:
-            pass
+    with contextlib.ExitStack() as undo:
+        mount, device = undo.enter_context(host.file_system(tmp_path))
+        broker = undo.enter_context(Broker(mount))
+        broker.create("late", 96, segment_bytes=1 << 20)
+        undo.enter_context(host.slow_writes(device, broker.process.pid, per_second=80))
+        acknowledged = {}
+
+        def delivered(error, message):
+            if error is None:
+                acknowledged[(message.partition(), message.offset())] = message.value()
+
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0, "batch.size": 30000, "log_level": 0})
+        number, in_flight = 0, 0
+        until = time.monotonic() + 20
+        while in_flight < WRITES_IN_FLIGHT_MIN or not acknowledged:
+            assert time.monotonic() < until, f"{in_flight} writes in flight at most"
+            for _ in range(96):
+                producer.produce("late", b"%08d" % number * 1000, partition=number % 96, on_delivery=delivered)
+                number += 1
+            producer.poll(0.02)
+            in_flight = broker.metric("ringway_disk_in_flight")
+        killed = time.monotonic()
+        broker.process.kill()
+        at_kill = checksums(broker)
+        # The lock's descriptor sits in the killed process's ring: who gets the lock sees a quiet directory.
+        lock = next((broker.directory / "data").rglob("lock"))
+        with open(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            waited = time.monotonic() - killed
+            before = checksums(broker)
+            time.sleep(0.5)
+            after = checksums(broker)
+        late = sum(before[path] != digest for path, digest in at_kill.items())
+        print(f"{in_flight:.0f} writes in flight at the kill, lock after {waited:.2f} s, {late} segments changed before it, "
+              f"{sum(before[path] != after[path] for path in before)} after it")
+        assert late > 0, "no write was late: the test proves nothing"
+        assert after == before
+        broker.process.wait()
         producer.poll(0)
-    broker.process.kill()
-    # The lock's descriptor sits in the killed process's ring: who gets the lock sees a quiet directory.
-    lock = next((broker.directory / "data").rglob("lock"))
-    probe = subprocess.run(["flock", "--wait", "10", str(lock), "sh", "-c", "echo held"], capture_output=True)
-    assert probe.stdout == b"held\n"
-    before = checksums(broker)
-    time.sleep(0.5)
-    assert checksums(broker) == before
-    broker.process.wait()
-    producer.purge()
-    broker.start()
-    assert BINARY.exists()
+        producer.purge()
+        broker.start()
+        read = everything(broker, "late")
+        assert all(read.get(place) == value for place, value in acknowledged.items())
 
 
 @pytest.mark.timeout(120)
 def test_a_full_disk_refuses_and_resumes(tmp_path):
-    from broker import Broker
-
     image, mount = tmp_path / "image", tmp_path / "mount"
     mount.mkdir()
     subprocess.run(["truncate", "-s", "192M", str(image)], check=True)
