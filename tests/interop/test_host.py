@@ -1,0 +1,217 @@
+"""What the host does to a process: pauses it, moves its clocks, keeps descriptors, memory and disk from it."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+import host
+import pytest
+
+from broker import ROOT, Broker
+from load import Load, judge
+from test_environment import refused
+
+HOUR_NS = 3600 * 10**9
+
+
+def both_doors(broker, directory, seconds, **options):
+    loads = [Load(f"kafka://{broker.bootstrap}", "by-kafka", directory, seconds, **options),
+             Load(f"native://{broker.server}", "by-native", directory, seconds, **options)]
+    return [load.begin() for load in loads]
+
+
+def ended(loads):
+    """Nothing lost, twice, out of order or made up; how much was acknowledged."""
+    for load in loads:
+        load.end()
+    found = [judge(load.history, load.read_again()) for load in loads]
+    return sum(one["acked"] for one in found)
+
+
+class Member:
+    """A group member that counts how often it is given partitions."""
+
+    def __init__(self, broker, topic):
+        from confluent_kafka import Consumer
+
+        self.assigned, self.read = 0, 0
+        self.consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "paused", "log_level": 0,
+                                  "session.timeout.ms": 3000, "heartbeat.interval.ms": 500,
+                                  "auto.offset.reset": "earliest"})
+        self.consumer.subscribe([topic], on_assign=self.on_assign)
+
+    def on_assign(self, *_):
+        self.assigned += 1
+
+    def poll(self, seconds):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            message = self.consumer.poll(0.05)
+            self.read += message is not None and message.error() is None
+
+
+@pytest.mark.timeout(90)
+def test_a_pause_of_five_seconds(brokers, tmp_path):
+    config = '[kafka.broker]\n"group.min.session.timeout.ms" = 1000\n'
+    broker = brokers(shards=1, config=config).start()
+    loads = both_doors(broker, tmp_path, 11)
+    member = Member(broker, "by-kafka")
+    member.poll(4)
+    before = (member.assigned, member.read)
+    broker.process.send_signal(signal.SIGSTOP)
+    member.poll(5)
+    broker.process.send_signal(signal.SIGCONT)
+    at_resume = member.read
+    member.poll(4)
+    acked = ended(loads)
+    rejoined, read = member.assigned - before[0], member.read - at_resume
+    member.consumer.close()
+    print(f"paused 5 s: {acked} acknowledged, all read; a member of 3 s was given its partitions {rejoined} times more, "
+          f"read {read} records within 4 s")
+    assert before[0] == 1 and before[1] > 0
+    assert rejoined <= 1 and read > 1000
+
+
+@pytest.fixture(scope="module")
+def wall_clock(tmp_path_factory):
+    library = tmp_path_factory.mktemp("clock") / "wall_clock.so"
+    source = ROOT / "tests/faults/wall_clock.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], check=True)
+    return library
+
+
+def test_the_wall_clock_jumps(brokers, tmp_path, wall_clock):
+    offset = tmp_path / "offset"
+    offset.write_bytes(struct.pack("=q", 0))
+    broker = brokers(shards=1, wrap=["env", f"LD_PRELOAD={wall_clock}", f"WALL_CLOCK_OFFSET={offset}"]).start()
+    broker.create("timed", 1, message_timestamp_type="LogAppendTime", retention_ms=2 * 3600 * 1000,
+                  segment_bytes=1 << 20)
+    loads = both_doors(broker, tmp_path, 4)
+
+    def jump(ns):
+        with open(offset, "r+b") as file:
+            file.write(struct.pack("=q", ns))
+        broker.kcat("-P", "-t", "timed", data=b"%d " % ns + b"x" * 700_000 + b"\n")
+        time.sleep(0.9)
+
+    for hours in (0, 1, -1, -24):
+        jump(hours * HOUR_NS)
+    acked = ended(loads)
+    assert broker.restart(kill=True)
+    rows = broker.kcat("-C", "-t", "timed", "-p", "0", "-o", "beginning", "-e", "-q", "-f", "%T %s\\n").stdout
+    shown = [row.split(b" ")[:2] for row in rows.splitlines()]
+    now = time.time()
+    print(f"{acked} acknowledged, all read; records of the jumps: "
+          f"{[round((int(at) / 1000 - now) / 3600) for at, _ in shown]} h")
+    # The shim works, and nothing was taken for older than it is.
+    assert [round((int(at) / 1000 - now) / 3600) for at, _ in shown] == [0, 1, -1, -24]
+    assert [int(ns) for _, ns in shown] == [hours * HOUR_NS for hours in (0, 1, -1, -24)]
+
+
+def test_the_monotonic_clock_of_another_boot(brokers, tmp_path):
+    broker = brokers(shards=1)
+    for number, seconds in enumerate((86400, 0, 3600)):
+        broker.wrap = ["unshare", "--time", "--fork", "--kill-child", "--monotonic", str(seconds), "--boottime",
+                       str(seconds)]
+        broker.start()
+        load = Load(f"native://{broker.server}", f"boot-{number}", tmp_path, 1)
+        load.end()
+        again = [judge(tmp_path / f"boot-{number}.history", load.read_again())]
+        broker.kill()
+    broker.start()
+    print(f"three boots, {again} in the last")
+    for number in range(3):
+        assert broker.describe(f"boot-{number}")
+
+
+def test_too_few_descriptors_are_refused(tmp_path):
+    broker = Broker(tmp_path / "few", wrap=["prlimit", "--nofile=256:256"])
+    code, text = refused(broker.command(), seconds=2)
+    assert code == 78 and "256" in text and "1024" in text
+
+
+def cpu_share(pid, seconds):
+    """Cores used over so many seconds."""
+    def used():
+        fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before, begun = used(), time.monotonic()
+    time.sleep(seconds)
+    return (used() - before) / (time.monotonic() - begun)
+
+
+@pytest.mark.timeout(90)
+def test_more_clients_than_descriptors(brokers, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    broker = brokers(shards=1, wrap=["prlimit", "--nofile=1100:1100"]).start()
+    load = Load(f"native://{broker.server}", "crowded", tmp_path, 8, rate=300)
+    load.begin()
+    time.sleep(0.5)
+    alone = cpu_share(broker.process.pid, 2)
+    with contextlib.ExitStack() as undo:
+        clients = [undo.enter_context(socket.socket()) for _ in range(2000)]
+        for client in clients:
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", broker.kafka))
+        time.sleep(1)
+        share = cpu_share(broker.process.pid, 3)
+        most = broker.metric("ringway_connections")
+    load.end()
+    acked = judge(load.history, load.read_again())["acked"]
+    said = [line for line in broker.tail().splitlines() if "connections" in line and '"warn"' in line]
+    print(f"2,000 clients, {most:.0f} connected, {100 * share:.1f} % CPU ({100 * alone:.1f} % without them), {acked} acknowledged; {said}")
+    assert most > 500 and acked > 2000
+    assert len([line for line in said if "limits.connections_max" in line]) == 1
+    assert 1 <= len([line for line in said if "wait" in line]) <= 2
+    assert share - alone < 0.05
+    # Room again: the next client is served.
+    assert broker.kcat("-P", "-t", "crowded-after", data=b"one\n").returncode == 0
+
+
+@pytest.mark.timeout(120)
+def test_memory_stays_within_its_limit(brokers, tmp_path):
+    limit = 512 << 20
+    with host.group("memory", "memory.limit_in_bytes") as (group, unified):
+        (group / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(str(768 << 20))
+        broker = brokers(shards=1, config='[log]\nmemory_bytes_max = "512MiB"\n',
+                         wrap=["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$0" "$@"']).start()
+        target = f"kafka://{broker.bootstrap}"
+        loads = [Load(target, f"full-{mode}", tmp_path, 6, mode, size=16000, batch=16, connections=8, in_flight=32,
+                      rate="max") for mode in ("produce", "e2e")]
+        most = 0
+        while all(load.running() for load in loads):
+            status = open(f"/proc/{broker.process.pid}/status").read()
+            most = max(most, int(status.split("VmRSS:")[1].split()[0]) << 10)
+            time.sleep(0.1)
+        for load in loads:
+            load.end()
+        events = (group / ("memory.events" if unified else "memory.oom_control")).read_text()
+        killed = int(events.split("oom_kill ")[1].split()[0])
+        written = broker.metric("ringway_log_appended_bytes_total")
+        assert broker.stop() == 0
+    print(f"{written / (1 << 30):.1f} GiB through 512 MiB inside 768 MiB: {most >> 20} MiB resident at most, {killed} kills")
+    assert killed == 0 and most < 1.1 * limit and written > limit / 2
+
+
+@pytest.mark.timeout(90)
+def test_a_slow_disk_delays_and_loses_nothing(tmp_path):
+    with contextlib.ExitStack() as undo:
+        mount, device = undo.enter_context(host.file_system(tmp_path / "fs"))
+        broker = undo.enter_context(Broker(mount))
+        loads = both_doors(broker, tmp_path, 5, rate=300)
+        time.sleep(1)
+        undo.enter_context(host.slow_writes(device, broker.process.pid, per_second=4))
+        time.sleep(4)
+        count, spent = (broker.metric(f"ringway_flush_duration_seconds_{word}") for word in ("count", "sum"))
+        slow = sum(float(row.split()[-1]) for row in broker.metrics_text().splitlines()
+                   if row.startswith("ringway_flush_duration_seconds_bucket") and 'le="0.5"' in row)
+        acked = ended(loads)
+        print(f"4 writes/s: {count:.0f} flushes in {spent:.1f} s, {count - slow:.0f} above 0.5 s; {acked} acknowledged, all read")
+        assert count - slow > 0 and acked > 100
