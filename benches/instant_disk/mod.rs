@@ -58,7 +58,7 @@ impl Disk {
             }
             _ => IoOk::Done,
         };
-        IoDone { id, result: Ok(ok) }
+        IoDone { id, result: Ok(ok), flush_failures: 0 }
     }
 }
 

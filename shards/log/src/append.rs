@@ -8,8 +8,8 @@ use crate::event::LogCounts;
 use crate::frame::{
     CRC_FROM, HEADER_BYTES, KAFKA_AT, REGION, align_up, header_place, region_of, within,
 };
-use crate::io::Now;
-use crate::log::{Group, Log, Phase, Roll};
+use crate::io::{Errno, Now};
+use crate::log::{Group, Log, Phase, Roll, RoomWanted};
 use crate::turn::Shared;
 use crc_fast::CrcAlgorithm;
 use ringway_wire::header::{Encoding, Kind, Line, flags_of_attributes, stamp};
@@ -71,9 +71,12 @@ pub enum AppendError {
     /// Poisoned: nothing more until restart.
     #[error("log is poisoned: {0}")]
     Poisoned(String),
-    /// The disk has no room for the next extent (transient).
+    /// The disk has no room for the next extent (transient, P16).
     #[error("no space for the next extent")]
     NoSpace,
+    /// A group of this size needs a checkpoint that could not be written (transient).
+    #[error("the checkpoint that must stand before a batch of this size failed: {0}")]
+    Checkpoint(Errno),
     /// Unknown log.
     #[error("no such log")]
     Unknown,
@@ -223,7 +226,7 @@ impl Log {
             Some(group) => {
                 let position = header_place(self.head.position);
                 let size = align_up(position + len, block) - group.start;
-                if size > self.bound {
+                if size > self.bound_durable() {
                     self.widen(size, shared);
                     return Err(AppendError::Busy);
                 }
@@ -245,24 +248,47 @@ impl Log {
                 spot = Spot { position: 0, opens_at: Some(0), rolls: true };
             }
             let size = align_up(spot.position + len, block) - spot.position;
-            if size > self.bound {
+            if size > self.bound_durable() {
                 self.widen(size, shared);
+                let failed = shared.checkpoint_failure.map(AppendError::Checkpoint);
+                return Err(failed.unwrap_or(AppendError::Busy));
             }
         }
+        self.claim_room(spot.rolls, align_up(spot.position + len, block), now, shared)?;
+        Ok(spot)
+    }
+
+    /// What is accepted lies in space the log owns: a disk that fills up refuses, it never holds up what
+    /// was accepted (P16). Room that is missing is asked for in the log's next turn.
+    fn claim_room(
+        &mut self,
+        rolls: bool,
+        end: u64,
+        now: Now,
+        shared: &mut Shared,
+    ) -> Result<(), AppendError> {
+        let (next, active) = (matches!(self.roll, Roll::Prepared(..)), self.active().ready);
         let room = match self.roll {
-            Roll::Prepared(_, bytes) if spot.rolls => bytes,
+            Roll::Prepared(_, bytes) if rolls || !active => bytes,
             Roll::Idle | Roll::Preparing | Roll::Prepared(..) | Roll::Adopting | Roll::Syncing => {
-                if spot.rolls {
+                if rolls {
                     0
                 } else {
                     self.active().file_bytes
                 }
             }
         };
-        if self.no_space_until.is_some() && align_up(spot.position + len, block) > room {
-            return Err(AppendError::NoSpace);
+        if end <= room {
+            self.room_wanted = RoomWanted::default();
+            return Ok(());
         }
-        Ok(spot)
+        if rolls && next {
+            // The prepared file is too small for this frame: it grows once it is the active one.
+            self.roll_over(shared);
+        }
+        self.room_wanted = RoomWanted { end, rolls: rolls && !next };
+        let refused = self.no_space_until.is_some_and(|until| now.mono_ns < until);
+        Err(if refused { AppendError::NoSpace } else { AppendError::Busy })
     }
 
     /// A larger group bound: usable once a checkpoint holds it.
@@ -272,8 +298,8 @@ impl Log {
         // One step at a time: the one before must be durable, or a burst would reach the maximum at once.
         if wider > self.bound && (self.bound <= self.bound_durable() || size > self.bound * 2) {
             self.bound = wider;
-            shared.checkpoint_urgent = true;
         }
+        shared.checkpoint_urgent |= self.bound > self.bound_durable();
     }
 
     fn is_old(&mut self, now: Now) -> bool {

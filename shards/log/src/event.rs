@@ -97,6 +97,9 @@ pub enum LogEvent {
     TimeDone(ReadTicket, Option<u64>),
     /// `put_snapshot` is wanted for state up to the flushed offset (roll, 16 MiB, clean stop).
     SnapshotDue(LogKey),
+    /// The disk has no room for the next extent: what waits for room fails, until an append finds some
+    /// (P16). Told again with every allocation refused.
+    Refused(LogKey),
     /// Poisoned: waiting and new appends fail (P11–P14).
     Poisoned(LogKey, String),
     /// One line for the operator.
@@ -159,6 +162,10 @@ pub struct LogCounts {
     pub quarantined: u64,
     /// Logs poisoned.
     pub poisoned: u64,
+    /// Logs without room to grow now.
+    pub full: u64,
+    /// Logs whose write is older than 30 s now (P15).
+    pub stalled: u64,
     /// Bytes of tail held in memory.
     pub tail_bytes: u64,
     /// Recoveries that ended at a header torn in two.

@@ -6,21 +6,13 @@
 use crate::checkpoint::Mark;
 use crate::event::LogEvent;
 use crate::frame::{REGION, align_up, region_of, within};
-use crate::io::{ENOSPC, Errno, IoOk, IoRequest};
+use crate::io::{Errno, IoOk, IoRequest};
 use crate::log::{InFlight, Log};
 use crate::ops::LogOp;
 use crate::turn::Turn;
 
 /// Frame bytes after which the partition's state is asked for again.
 const SNAPSHOT_EVERY_BYTES: u64 = 16 << 20;
-
-/// How a write of a group failed, and whom it concerns.
-pub(crate) enum WriteFailure {
-    /// Fewer bytes than asked: this log alone.
-    Short,
-    /// The durable write failed: the device's cache is unknown for every log with unflushed writes.
-    Durable(Errno),
-}
 
 impl Log {
     /// Writes the open group when nothing stands in its way. True: it is on its way.
@@ -36,11 +28,9 @@ impl Log {
             let active = self.active();
             (active.ready, active.file_bytes, active.file)
         };
-        let Some(file) = file.filter(|_| ready && end <= room) else { return false };
-        if bytes > self.bound_durable() {
-            turn.shared.checkpoint_urgent = true;
-            return false;
-        }
+        let Some(file) = file.filter(|_| ready) else { return false };
+        assert!(end <= room, "the log accepts only what it has room for");
+        assert!(bytes <= self.bound_durable(), "P2: a checkpoint holds the bound of every group");
         self.zero(self.head.position, end, turn.blocks);
         let first = u32::try_from(turn.io.slices.len()).unwrap_or(u32::MAX);
         self.freeze_group(group.start, end, turn);
@@ -53,12 +43,16 @@ impl Log {
         let segment = self.active_base();
         let mark = Mark { segment, position, offset, crc: self.head.crc, len: self.head.len };
         self.in_flight = Some(InFlight {
+            start: group.start,
+            since_ns: turn.now.mono_ns,
+            stall_told: false,
             end: mark,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             frame_bytes: group.frame_bytes,
             max_timestamp: group.max_timestamp,
         });
         self.group = None;
+        turn.shared.writes_in_flight += 1;
         self.last_group_bytes = bytes;
         turn.shared.counts.group_writes += 1;
         turn.shared.counts.written_bytes += bytes;
@@ -90,23 +84,19 @@ impl Log {
         }
     }
 
-    /// The group's write is done: durable, or the log is poisoned.
-    pub(crate) fn complete(
-        &mut self,
-        result: Result<IoOk, Errno>,
-        turn: &mut Turn<'_>,
-    ) -> Option<WriteFailure> {
+    /// The group's write is done: durable, or the log is poisoned (P11).
+    pub(crate) fn complete(&mut self, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+        let failure = self.write_failure(&result);
         for slice in self.in_flight_slices.drain(..) {
             turn.blocks.release(slice);
         }
-        let group = self.in_flight.take()?;
+        let Some(group) = self.in_flight.take() else { return };
+        turn.shared.writes_in_flight -= 1;
         if self.is_poisoned() {
-            return None;
+            return;
         }
-        match result {
-            Ok(IoOk::Bytes(bytes)) if bytes == group.bytes => {}
-            Ok(_) => return Some(WriteFailure::Short),
-            Err(errno) => return Some(WriteFailure::Durable(errno)),
+        if let Some(failure) = failure {
+            return self.poison(failure, turn);
         }
         assert!(group.end.offset > self.flushed.offset, "flushed moves forward only");
         assert!(group.end.offset <= self.head.offset, "flushed beyond the end");
@@ -121,23 +111,21 @@ impl Log {
         if self.snapshot.bytes_since >= SNAPSHOT_EVERY_BYTES {
             self.snapshot.due = true;
         }
-        None
+    }
+
+    /// Why the write in flight does not count, if it does not.
+    fn write_failure(&self, result: &Result<IoOk, Errno>) -> Option<String> {
+        let asked = self.in_flight?.bytes;
+        match result {
+            Ok(IoOk::Bytes(bytes)) if *bytes == asked => None,
+            Ok(_) => Some(format!("short {}: {result:?}", self.describe_write())),
+            Err(errno) => Some(self.describe(LogOp::Group, *errno)),
+        }
     }
 
     /// Bytes of frames appended but not flushed, in the active segment.
     pub(crate) fn unflushed_bytes(&self) -> u64 {
         let flying = self.in_flight.map_or(0, |group| group.frame_bytes);
         flying + self.group.map_or(0, |group| group.frame_bytes)
-    }
-}
-
-/// What the operator is told of a failed write.
-pub(crate) fn describe(failure: &WriteFailure, segment: u64) -> String {
-    match failure {
-        WriteFailure::Short => format!("short write to segment {segment}"),
-        WriteFailure::Durable(errno) if *errno == ENOSPC => {
-            format!("no space for a write into allocated space of segment {segment}")
-        }
-        WriteFailure::Durable(errno) => format!("write to segment {segment}: errno {}", errno.0),
     }
 }

@@ -1,6 +1,6 @@
 //! The seam: what the log asks of a disk and what a disk answers. Plain data, no trait.
 //! Owner: `Logs` makes requests; `runtime/disk.rs` and `sim/disk.rs` carry them out.
-//! Invariant: the contract C1–C9 of `docs/testing.md` holds for both disks alike.
+//! Invariant: the contract C1–C10 of `docs/testing.md` holds for both disks alike.
 //! Not here: how it is done (io_uring, virtual time).
 
 use crate::blocks::Slice;
@@ -268,18 +268,42 @@ pub struct IoDone {
     pub id: IoId,
     /// Outcome; `Err` holds the errno.
     pub result: Result<IoOk, Errno>,
+    /// Flushes of this log directory that have failed in this life, whoever asked for them, as the disk
+    /// knows when it hands this answer over (C10): a durable write, a `Flush`, or the flush inside
+    /// another request. Every shard of the directory is told the same count; it never falls.
+    pub flush_failures: u64,
 }
 
 /// A positive errno of the operating system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
+impl std::fmt::Display for Errno {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = match *self {
+            EIO => " (EIO, device error)",
+            EFBIG => " (EFBIG, file size limit)",
+            ENOSPC => " (ENOSPC, no space left)",
+            EROFS => " (EROFS, file system is read-only)",
+            EDQUOT => " (EDQUOT, quota used up)",
+            _ => "",
+        };
+        write!(f, "errno {}{name}", self.0)
+    }
+}
+
 /// No such file.
 pub const ENOENT: Errno = Errno(2);
 /// Device error.
 pub const EIO: Errno = Errno(5);
+/// The file would grow beyond a limit of the process or the file system.
+pub const EFBIG: Errno = Errno(27);
 /// No space left.
 pub const ENOSPC: Errno = Errno(28);
+/// The file system took no more writes, as ext4 does after an error.
+pub const EROFS: Errno = Errno(30);
+/// The quota is used up: to a writer the same as a full disk.
+pub const EDQUOT: Errno = Errno(122);
 
 /// What a successful request brings back.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -101,12 +101,15 @@ impl Keeper {
     ) -> bool {
         let Some(writing) = self.writing.take() else { return false };
         if let Err(errno) = result {
-            let text = format!("checkpoint {}: errno {}", writing.generation, errno.0);
-            turn.tell(LogEvent::Warning(text));
+            if turn.shared.checkpoint_failure.replace(errno).is_none() {
+                let text = format!("checkpoint {}: {errno}; tried again", writing.generation);
+                turn.tell(LogEvent::Warning(text));
+            }
             self.not_before_ns = turn.now.mono_ns + RETRY_NS;
             turn.shared.checkpoint_dirty = true;
             return false;
         }
+        turn.shared.checkpoint_failure = None;
         for log in logs.iter_mut() {
             log.checkpointed = [None, log.checkpointed[0]];
         }

@@ -74,6 +74,11 @@ pub(crate) struct Group {
 /// The group being written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InFlight {
+    /// First byte.
+    pub(crate) start: u64,
+    /// When it was asked for.
+    pub(crate) since_ns: u64,
+    pub(crate) stall_told: bool,
     pub(crate) end: Mark,
     pub(crate) bytes: u32,
     pub(crate) frame_bytes: u64,
@@ -90,6 +95,15 @@ pub(crate) enum Roll {
     Prepared(crate::io::FileId, u64),
     Adopting,
     Syncing,
+}
+
+/// Room that a refused frame lacked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RoomWanted {
+    /// Bytes its segment must have; 0 = nothing is wanted.
+    pub(crate) end: u64,
+    /// It belongs into the segment after the active one.
+    pub(crate) rolls: bool,
 }
 
 /// What the newest two checkpoints say of this log.
@@ -166,6 +180,7 @@ pub(crate) struct Log {
     pub(crate) log_start: u64,
     pub(crate) tail: LogTail,
     pub(crate) roll: Roll,
+    pub(crate) room_wanted: RoomWanted,
     pub(crate) quarantine: Quarantine,
     pub(crate) poison: Option<String>,
     /// Allocation was refused; looked at again then.
@@ -207,6 +222,7 @@ impl Log {
             log_start: 0,
             tail: LogTail::default(),
             roll: Roll::Idle,
+            room_wanted: RoomWanted::default(),
             quarantine: Quarantine::default(),
             poison: None,
             no_space_until: None,
@@ -271,11 +287,6 @@ impl Log {
         self.segments.last().map_or(0, |segment| segment.base)
     }
 
-    /// Writes nothing any more.
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.poison.is_some()
-    }
-
     pub(crate) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Live)
     }
@@ -307,17 +318,6 @@ impl Log {
             table: self.table.clone(),
             clean,
         })
-    }
-
-    /// The log stops here: nothing is written, acknowledged or moved until restart (P13).
-    pub(crate) fn poison(&mut self, reason: String, turn: &mut Turn<'_>) {
-        if self.poison.is_some() {
-            return;
-        }
-        turn.shared.counts.poisoned += 1;
-        turn.tell(LogEvent::Poisoned(self.key, reason.clone()));
-        self.poison = Some(reason);
-        self.group = None;
     }
 
     /// Segment by base.

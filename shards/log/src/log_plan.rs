@@ -4,7 +4,6 @@
 //! Not here: the parts themselves.
 
 use crate::event::LogEvent;
-use crate::group::{WriteFailure, describe};
 use crate::io::{Dir, Errno, IoOk, IoRequest, SmallFile};
 use crate::log::{Creating, Log, Phase, Removing, Truncation};
 use crate::ops::LogOp;
@@ -23,6 +22,10 @@ impl Log {
             Phase::Creating(_) => return self.plan_creation(turn),
             Phase::Removing(_) => return self.plan_removal(turn),
             Phase::Recovering(_) | Phase::Offline(_) | Phase::Gone => return,
+        }
+        if self.is_poisoned() {
+            // Reads below the flushed offset go on, nothing else (P13).
+            return self.plan_reads(turn);
         }
         if self.truncation.is_none() {
             if self.submit(turn) {
@@ -72,24 +75,17 @@ impl Log {
         }
     }
 
-    /// An answer. Some: a failed durable write, which concerns every log with unflushed writes.
-    pub(crate) fn on_io(
-        &mut self,
-        op: LogOp,
-        result: Result<IoOk, Errno>,
-        turn: &mut Turn<'_>,
-    ) -> Option<String> {
+    /// An answer.
+    pub(crate) fn on_io(&mut self, op: LogOp, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
         if let Phase::Recovering(recovery) = &mut self.phase {
-            recovery.on_io(op, result, turn);
-            return None;
+            return recovery.on_io(op, result, turn);
         }
         if let LogOp::Chunk { reader, base, index, piece } = op {
-            self.on_chunk((reader, (base, index, piece)), result, turn);
-            return None;
+            return self.on_chunk((reader, (base, index, piece)), result, turn);
         }
         self.busy = self.busy.saturating_sub(1);
         match op {
-            LogOp::Group => return self.on_group(result, turn),
+            LogOp::Group => self.complete(result, turn),
             LogOp::Prepare
             | LogOp::Adopt
             | LogOp::SyncNew
@@ -114,18 +110,6 @@ impl Log {
             | LogOp::SyncRecovered
             | LogOp::Chunk { .. } => {}
         }
-        None
-    }
-
-    fn on_group(&mut self, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) -> Option<String> {
-        let segment = self.in_flight.map_or(0, |group| group.end.segment);
-        let failure = self.complete(result, turn)?;
-        let reason = describe(&failure, segment);
-        self.poison(reason.clone(), turn);
-        match failure {
-            WriteFailure::Short => None,
-            WriteFailure::Durable(_) => Some(reason),
-        }
     }
 
     /// Whether a durable checkpoint may let it go on.
@@ -147,9 +131,6 @@ impl Log {
 
     /// Writes the snapshot that was handed in; asks for one when it is due.
     fn plan_snapshot(&mut self, turn: &mut Turn<'_>) {
-        if self.is_poisoned() {
-            return;
-        }
         if self.snapshot.due && self.snapshot.body.is_none() && !turn.shared.stopping {
             self.snapshot.due = false;
             self.snapshot.bytes_since = 0;

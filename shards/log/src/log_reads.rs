@@ -192,7 +192,8 @@ impl Log {
     /// A read that met damage goes on, or ends, once the list that names it is durable. False: it waits or has ended.
     fn pass_named(&mut self, at: usize, turn: &mut Turn<'_>) -> bool {
         let Some(range) = self.reads[at].damage else { return true };
-        if !self.quarantine.is_saved() {
+        // A poisoned log writes no list: the next life finds the damage by itself.
+        if !self.quarantine.is_saved() && !self.is_poisoned() {
             return false;
         }
         self.reads[at].damage = None;
@@ -220,7 +221,8 @@ impl Log {
 
     /// Writes the list when it has changed and no write of it is in flight.
     pub(crate) fn save_quarantine(&mut self, turn: &mut Turn<'_>) {
-        if self.quarantine.is_saved() || self.quarantine.saving.is_some() {
+        let saved = self.quarantine.is_saved() || self.quarantine.saving.is_some();
+        if saved || self.is_poisoned() {
             return;
         }
         self.quarantine.saving = Some(self.quarantine.version);

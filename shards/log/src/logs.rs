@@ -11,12 +11,14 @@ pub use crate::settings::{Durability, LogSettings, LogsConfig};
 use crate::blocks::Blocks;
 use crate::checkpoint::{self, Checkpoint};
 use crate::directory::DirectoryFacts;
-use crate::io::{Errno, IoDone, IoOk, IoOut, Now};
+use crate::io::{IoDone, IoOut, Now};
 use crate::keeper::{Keeper, prune};
 use crate::log::{Creating, Log, Phase, Truncation};
-use crate::ops::{LogOp, Op, Ops};
+use crate::ops::{Op, Ops};
+use crate::poison::doubt_unflushed;
 use crate::read::FrameList;
 use crate::recover::Recovery;
+use crate::stall::Stalls;
 use crate::start::Starting;
 use crate::stop::Stopping;
 use crate::turn::{Shared, Turn};
@@ -41,6 +43,7 @@ pub struct Logs {
     stopping: Option<Stopping>,
     next_ticket: u64,
     retention_at_ns: u64,
+    stalls: Stalls,
     /// Some log has a limit to what it keeps.
     keeps: bool,
     /// Checkpoint files of all shards are to be removed: every shard has its own.
@@ -83,6 +86,9 @@ impl Logs {
             tail: crate::tail::TailOrder::default(),
             checkpoint_urgent: false,
             checkpoint_dirty: false,
+            checkpoint_failure: None,
+            space_is_short: false,
+            writes_in_flight: 0,
             retry: Vec::new(),
             open_files: 0,
             started: false,
@@ -99,6 +105,7 @@ impl Logs {
             stopping: None,
             next_ticket: 1,
             retention_at_ns: now.mono_ns + RETENTION_INTERVAL_NS,
+            stalls: Stalls::default(),
             keeps: false,
             peers_recovered: false,
         };
@@ -210,18 +217,23 @@ impl Logs {
             }
         }
         let retention = self.keeps.then_some(self.retention_at_ns);
-        let wake = [due, retention].into_iter().flatten().min();
+        let stall = self.stalls.plan(&mut self.logs, &mut turn);
+        let wake = [due, retention, stall].into_iter().flatten().min();
         self.wake_at(now, wake)
     }
 
     /// An answer of the disk. False: the id is not ours.
     pub fn on_io(&mut self, now: Now, done: IoDone, blocks: &mut Blocks, io: &mut IoOut) -> bool {
-        let Some(op) = self.shared.ops.take(done.id) else { return false };
+        let flush_failures = done.flush_failures;
+        let Some((op, result)) = self.shared.ops.take(done) else { return false };
         let mut turn = Turn { now, blocks, io, shared: &mut self.shared };
+        if turn.shared.ops.hear(flush_failures) {
+            doubt_unflushed(&mut self.logs, op, &result, &mut turn);
+        }
         match op {
             Op::Prune => {}
             Op::Checkpoint => {
-                if self.keeper.on_written(done.result, &mut self.logs, &mut turn) {
+                if self.keeper.on_written(result, &mut self.logs, &mut turn) {
                     self.starting.checkpointed();
                     if let Some(stopping) = &mut self.stopping {
                         stopping.checkpointed(&self.keeper, &mut turn);
@@ -234,29 +246,11 @@ impl Logs {
                 }
             }
             Op::Log(slot, op) => {
-                self.on_log_io(slot, op, done.result, now, blocks, io);
+                self.logs[slot as usize].on_io(op, result, &mut turn);
                 self.touch(slot);
             }
         }
         true
-    }
-
-    fn on_log_io(
-        &mut self,
-        slot: u32,
-        op: LogOp,
-        result: Result<IoOk, Errno>,
-        now: Now,
-        blocks: &mut Blocks,
-        io: &mut IoOut,
-    ) {
-        let mut turn = Turn { now, blocks, io, shared: &mut self.shared };
-        let log = &mut self.logs[slot as usize];
-        let Some(reason) = log.on_io(op, result, &mut turn) else { return };
-        // The device's cache is unknown for everything unflushed at this moment (P12).
-        for other in self.logs.iter_mut().filter(|other| other.in_flight.is_some()) {
-            other.poison(reason.clone(), &mut turn);
-        }
     }
 
     /// Reads whole frames from the one that holds `from` (F1), below `upto`: at least one, more while
@@ -380,7 +374,10 @@ impl Logs {
     #[must_use]
     pub fn counts(&self) -> LogCounts {
         let tail = self.logs.iter().map(|log| log.tail.blocks.len() as u64).sum::<u64>();
-        LogCounts { tail_bytes: tail * crate::blocks::BLOCK_BYTES as u64, ..self.shared.counts }
+        let full = |log: &&Log| log.no_space_until.is_some() && !log.is_poisoned();
+        let full = self.logs.iter().filter(full).count() as u64;
+        let tail_bytes = tail * crate::blocks::BLOCK_BYTES as u64;
+        LogCounts { tail_bytes, full, ..self.shared.counts }
     }
 
     fn log(&self, key: LogKey) -> Option<&Log> {

@@ -143,6 +143,16 @@ impl Recovery {
         self.entries.first().map(|found| &found.entry)
     }
 
+    /// Whether anything of the log was looked at.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(self.phase, Phase::Begin)
+    }
+
+    /// What was read cannot be relied on: the log stays offline.
+    pub(crate) fn fail(&mut self, reason: String) {
+        self.failure.get_or_insert(reason);
+    }
+
     /// Whether requests are in flight.
     pub(crate) fn is_busy(&self) -> bool {
         self.waiting > 0 || self.window.is_loading()

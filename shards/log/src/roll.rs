@@ -5,7 +5,7 @@
 
 use crate::event::LogEvent;
 use crate::frame::{REGION, align_up};
-use crate::io::{Dir, ENOSPC, Errno, IoOk, IoRequest, SegmentName, SmallFile};
+use crate::io::{Dir, EDQUOT, EFBIG, ENOSPC, Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Creating, Log, Phase, Roll};
 use crate::ops::LogOp;
 use crate::segment::{Segment, ZERO_BELOW_BYTES, first_extent};
@@ -13,12 +13,10 @@ use crate::turn::{Shared, Turn};
 
 /// How often a refused allocation is tried again.
 const NO_SPACE_RETRY_NS: u64 = 1_000_000_000;
-/// EDQUOT: the quota is used up, to a writer the same as a full disk.
-const EDQUOT: Errno = Errno(122);
 
-/// Refused for lack of room, not failed.
+/// Refused for lack of room, not failed (P16).
 pub(crate) fn is_refusal(errno: Errno) -> bool {
-    errno == ENOSPC || errno == EDQUOT
+    matches!(errno, ENOSPC | EDQUOT | EFBIG)
 }
 
 impl Log {
@@ -53,6 +51,10 @@ impl Log {
         self.plan_roll(turn);
         self.plan_growth(turn);
         self.plan_trim(turn);
+        if self.roll != Roll::Preparing && self.active().extending.is_none() {
+            // Nothing is lacking: what was refused before is not wanted any more.
+            self.has_space(turn);
+        }
     }
 
     fn waits_for_space(&mut self, turn: &mut Turn<'_>) -> bool {
@@ -67,13 +69,14 @@ impl Log {
     fn plan_roll(&mut self, turn: &mut Turn<'_>) {
         let limit = self.settings.segment_bytes;
         let active_ready = self.active().ready;
+        let wanted = self.room_wanted;
+        let due = !active_ready || wanted.rolls || self.head.position >= limit / 4 * 3;
         match self.roll {
-            Roll::Idle if !active_ready || self.head.position >= limit / 4 * 3 => {
+            Roll::Idle if due => {
                 let base_offset = if active_ready { self.head.offset } else { self.active_base() };
-                let frame =
-                    if active_ready { 0 } else { align_up(self.head.position, turn.block()) };
                 let name = SegmentName { log: self.key, base_offset };
                 let new_log = matches!(self.phase, Phase::Creating(_));
+                let frame = if wanted.rolls || !active_ready { wanted.end } else { 0 };
                 let bytes = first_extent(limit, frame, new_log);
                 let zero = self.last_group_bytes < ZERO_BELOW_BYTES;
                 let id = turn.id(self.slot, LogOp::Prepare);
@@ -97,7 +100,8 @@ impl Log {
 
     fn plan_growth(&mut self, turn: &mut Turn<'_>) {
         let limit = self.settings.segment_bytes;
-        let used = align_up(self.head.position, turn.block());
+        let wanted = if self.room_wanted.rolls { 0 } else { self.room_wanted.end };
+        let used = align_up(self.head.position, turn.block()).max(wanted);
         let zero = self.last_group_bytes < ZERO_BELOW_BYTES;
         let active = self.active();
         if !active.ready {
@@ -144,14 +148,18 @@ impl Log {
         result: Result<IoOk, Errno>,
         turn: &mut Turn<'_>,
     ) {
+        if let (LogOp::Prepare, Ok(IoOk::File { file, bytes })) = (op, &result) {
+            turn.shared.open_files += 1;
+            self.roll = Roll::Prepared(*file, *bytes);
+            self.has_space(turn);
+            return;
+        }
+        if self.is_poisoned() || matches!(self.phase, Phase::Offline(_)) {
+            return;
+        }
         match (op, result) {
-            (LogOp::Prepare, Ok(IoOk::File { file, bytes })) => {
-                turn.shared.open_files += 1;
-                self.no_space_until = None;
-                self.roll = Roll::Prepared(file, bytes);
-            }
             (LogOp::Extend { base, to }, Ok(_)) => {
-                self.no_space_until = None;
+                self.has_space(turn);
                 if let Some(segment) = self.segment_mut(base) {
                     segment.extent = to.saturating_sub(segment.file_bytes);
                     segment.extending = None;
@@ -166,14 +174,7 @@ impl Log {
                 } else {
                     self.roll = Roll::Idle;
                 }
-                if self.no_space_until.is_none() {
-                    turn.tell(LogEvent::Warning(format!(
-                        "log {}: no space for the next extent",
-                        self.key
-                    )));
-                }
-                self.no_space_until = Some(turn.now.mono_ns + NO_SPACE_RETRY_NS);
-                turn.retry(self.slot, NO_SPACE_RETRY_NS);
+                self.lacks_space(errno, turn);
             }
             (LogOp::Adopt, Ok(_)) => {
                 self.roll = Roll::Syncing;
@@ -188,15 +189,29 @@ impl Log {
             }
             // A sealed segment that keeps its unused space is no harm.
             (LogOp::Trim(_), _) => {}
-            (op, outcome) => {
-                let reason = format!("{op:?} of a segment gave {outcome:?}");
-                if matches!(self.phase, Phase::Creating(_)) {
-                    turn.tell(LogEvent::Offline(self.key, reason.clone()));
-                    self.phase = Phase::Offline(reason);
-                } else {
-                    self.poison(reason, turn);
-                }
-            }
+            (op, Err(errno)) => self.poison(self.describe(op, errno), turn),
+            (op, Ok(other)) => self.poison(format!("{op:?} gave {other:?}"), turn),
+        }
+    }
+
+    /// An allocation was refused: what waits for room fails, the rest goes on, and it is tried again
+    /// soon (P16). Said once for all logs of the shard.
+    fn lacks_space(&mut self, errno: Errno, turn: &mut Turn<'_>) {
+        if !std::mem::replace(&mut turn.shared.space_is_short, true) {
+            let text = format!("log {}: produces are refused, it cannot grow: {errno}", self.key);
+            turn.tell(LogEvent::Warning(text));
+        }
+        self.no_space_until = Some(turn.now.mono_ns + NO_SPACE_RETRY_NS);
+        turn.retry(self.slot, NO_SPACE_RETRY_NS);
+        turn.tell(LogEvent::Refused(self.key));
+    }
+
+    fn has_space(&mut self, turn: &mut Turn<'_>) {
+        if self.no_space_until.take().is_some()
+            && std::mem::replace(&mut turn.shared.space_is_short, false)
+        {
+            let text = format!("log {}: it can grow again, produces are taken", self.key);
+            turn.tell(LogEvent::Warning(text));
         }
     }
 
@@ -227,14 +242,16 @@ impl Log {
 
     /// The answer about `partition.meta`.
     pub(crate) fn on_partition_meta(&mut self, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
+        if !matches!(self.phase, Phase::Creating(_)) {
+            return;
+        }
         match result {
             Ok(_) => self.phase = Phase::Creating(Creating::MetaWritten),
             Err(errno) => {
                 self.phase = Phase::Creating(Creating::Segment);
-                let text = format!("log {}: partition.meta: errno {}", self.key, errno.0);
+                let text = format!("log {}: partition.meta: {errno}", self.key);
                 turn.tell(LogEvent::Warning(text));
-                self.no_space_until = Some(turn.now.mono_ns + NO_SPACE_RETRY_NS);
-                turn.retry(self.slot, NO_SPACE_RETRY_NS);
+                self.lacks_space(errno, turn);
             }
         }
     }

@@ -109,7 +109,8 @@ impl Segment {
     /// The size to grow to, when the write position has come near the end of what is allocated.
     pub(crate) fn growth(&self, used: u64, limit: u64) -> Option<u64> {
         let cap = align_up(limit, REGION);
-        let ahead = self.extent.max(EXTENT_BYTES_MIN) / 2;
+        // Half an extent, so that a new log's small one lasts until somebody writes to it.
+        let ahead = self.extent / 2;
         if self.extending.is_some() || self.file.is_none() {
             return None;
         }
@@ -153,6 +154,9 @@ mod tests {
         segment.file_bytes = EXTENT_BYTES_MIN;
         segment.extent = EXTENT_BYTES_MIN;
         assert_eq!(segment.growth(1 << 20, 1 << 30), None);
+        let new = Segment { file_bytes: NEW_LOG_BYTES, extent: NEW_LOG_BYTES, ..segment.clone() };
+        assert_eq!(new.growth(0, 1 << 30), None, "an idle log stays small");
+        assert_eq!(new.growth(300 << 10, 1 << 30), Some(NEW_LOG_BYTES + EXTENT_BYTES_MIN));
         assert_eq!(segment.growth(3 << 20, 1 << 30), Some(12 << 20));
         assert_eq!(segment.growth(3 << 20, 5 << 20), Some(5 << 20));
         assert_eq!(segment.growth(9 << 20, 5 << 20), Some(9 << 20), "one frame may exceed");

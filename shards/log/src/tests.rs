@@ -5,6 +5,8 @@
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a test disk treats most requests alike")]
 pub(crate) mod disk;
+mod full;
 mod life;
 mod lives;
+mod poison;
 mod rules;

@@ -6,7 +6,7 @@
 use crate::blocks::Blocks;
 use crate::directory::DirectoryFacts;
 use crate::event::{LogCounts, LogEvent};
-use crate::io::{IoId, IoOut, IoRequest, Now};
+use crate::io::{Errno, IoId, IoOut, IoRequest, Now};
 use crate::ops::{LogOp, Op, Ops};
 use crate::settings::LogsConfig;
 use crate::tail::TailOrder;
@@ -25,6 +25,12 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_urgent: bool,
     /// Something moved since the last checkpoint.
     pub(crate) checkpoint_dirty: bool,
+    /// Why the last checkpoint could not be written, until one is.
+    pub(crate) checkpoint_failure: Option<Errno>,
+    /// The operator was told that some log has no room to grow.
+    pub(crate) space_is_short: bool,
+    /// Group writes in flight.
+    pub(crate) writes_in_flight: usize,
     /// Slots of logs that wait for time or memory, with the time to look again.
     pub(crate) retry: Vec<(u32, u64)>,
     /// Segments open over all logs.

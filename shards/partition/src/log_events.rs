@@ -4,7 +4,7 @@
 //! Not here: what waits for what (`produce.rs`, `fetch.rs`, `list_offsets.rs`).
 
 use crate::leader::BecomeLeader;
-use crate::partition::Standing;
+use crate::partition::{Partition, Standing};
 use crate::producer_state::{ProducerStates, Reader as Bytes};
 use crate::request::Notice;
 use crate::rules::Rules;
@@ -42,10 +42,11 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
         }
         LogEvent::Offline(key, why) => {
             let message = format!("log {key} is offline: {why}");
-            turn.warn(message.clone());
             if let Some(partition) = turn.ground.partitions.get_mut(key) {
-                partition.standing = Standing::Offline(why);
+                partition.standing = Standing::Offline(why.clone());
             }
+            // As visible as a log that failed later: only a recovery that succeeds clears it (P14).
+            turn.out.notices.push(Notice::Poisoned { key, cause: format!("offline: {why}") });
             rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
         }
         LogEvent::Started(report) => {
@@ -89,6 +90,15 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
             }
         }
         LogEvent::SnapshotDue(key) => put_snapshot(turn, key),
+        LogEvent::Refused(key) => {
+            let opening = |partition: &Partition| partition.opening();
+            if turn.ground.partitions.get(key).is_some_and(opening) {
+                let message = format!("{key}: no space for its first segment");
+                rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
+            } else {
+                rules.produces.retry(turn, key);
+            }
+        }
         LogEvent::Poisoned(key, cause) => {
             if let Some(partition) = turn.ground.partitions.get_mut(key) {
                 partition.standing = Standing::Poisoned(cause.clone());

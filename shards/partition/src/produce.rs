@@ -397,7 +397,9 @@ fn code_of(error: &AppendError) -> ErrorCode {
         AppendError::Crc { .. } => ErrorCode::CorruptMessage,
         AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
         AppendError::Busy => ErrorCode::RequestTimedOut,
-        AppendError::Poisoned(_) | AppendError::NoSpace => ErrorCode::KafkaStorageError,
+        AppendError::Poisoned(_) | AppendError::NoSpace | AppendError::Checkpoint(_) => {
+            ErrorCode::KafkaStorageError
+        }
         AppendError::Unknown => ErrorCode::UnknownTopicOrPartition,
     }
 }

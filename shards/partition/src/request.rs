@@ -497,7 +497,7 @@ pub enum Notice {
     },
     /// One line for the operator's log.
     Warning(String),
-    /// A log was poisoned (P14).
+    /// A log takes nothing more until a restart: poisoned, or offline since its recovery failed (P14).
     Poisoned {
         /// Which.
         key: LogKey,

@@ -81,7 +81,7 @@ impl BlockingDisk {
             IoRequest::RemoveSmall { id, file } => (id, unit(self.remove_small(file))),
         };
         let errno = |error: &Error| error.raw_os_error().map_or(EIO, Errno);
-        IoDone { id, result: result.map_err(|error| errno(&error)) }
+        IoDone { id, result: result.map_err(|error| errno(&error)), flush_failures: 0 }
     }
 
     fn file(&self, file: FileId) -> Result<&File> {

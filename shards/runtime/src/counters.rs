@@ -142,6 +142,8 @@ fields! {
     shard.log.dropped_batches,
     shard.log.quarantined,
     shard.log.poisoned,
+    shard.log.full,
+    shard.log.stalled,
     shard.log.tail_bytes,
     shard.log.torn_headers,
     shard.log.torn_payloads,

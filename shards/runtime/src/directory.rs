@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// Whether files are opened with O_DIRECT.
@@ -38,6 +39,9 @@ pub struct DataDirectory {
     pub direct_io: bool,
     /// Block for a new directory: what its device writes at once, at least 4096.
     pub block: u32,
+    /// Failed flushes of this life, raised by the shard that reaps one and read by all (P12): the one
+    /// word shards share.
+    pub flush_failures: Arc<AtomicU64>,
 }
 
 /// How long a held lock is waited for: a killed predecessor's writes may still be in flight.
@@ -78,7 +82,8 @@ fn open_within(
     let device_block = std::fs::metadata(&path).map_err(unusable)?.blksize();
     let block = device_block.next_power_of_two().clamp(BLOCK_MIN, BLOCK_MAX);
     let block = u32::try_from(block).unwrap_or(u32::MAX);
-    Ok(DataDirectory { path, lock: Arc::new(lock), direct_io: can_direct, block })
+    let (lock, flush_failures) = (Arc::new(lock), Arc::default());
+    Ok(DataDirectory { path, lock, direct_io: can_direct, block, flush_failures })
 }
 
 /// Makes the directory and durable entries for every parent made anew.

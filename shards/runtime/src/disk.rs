@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "hands the kernel pointers into blocks and paths")]
 //! Carries out the log's requests on the shard's ring.
 //! Owner: the shard loop.
-//! Invariant: C1–C9 of `docs/testing.md`; every request is answered once.
+//! Invariant: C1–C10 of `docs/testing.md`; every request is answered once.
 //! Not here: what is written where (`ringway-log`), the order of cold steps (`script.rs`).
 
 pub use crate::blocking_disk::BlockingDisk;
@@ -9,21 +9,29 @@ use crate::blocking_disk::list;
 use crate::counters::RingCounts;
 use crate::directory::DataDirectory;
 use crate::layout;
-use crate::ring::{Kind, Ring, map, tag};
+use crate::ring::{Completion, Kind, Ring, map, tag};
 use crate::running::{Running, ZEROS_BYTES, truncate};
 use crate::script::{Planner, Script, Step};
 use io_uring::opcode;
 use io_uring::types::{Fixed, FsyncFlags};
 use ringway_log::blocks::{Blocks, Slice};
-use ringway_log::io::{EIO, Errno, FileId, IoDone, IoId, IoOk, IoOut, IoRequest};
+use ringway_log::io::{EIO, ENOSPC, Errno, FileId, IoDone, IoId, IoOk, IoOut, IoRequest};
 use ringway_wire::ids::LogKey;
 
+use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Slot of the directory's lock: the kernel's reference keeps it locked while writes are in flight.
 const LOCK_SLOT: u32 = 0;
+
+/// What allocations leave free on the file system, bytes: two first extents. Checkpoints, snapshots and
+/// metadata live in it when the disk is full, without which nothing could be retired or deleted (P16).
+const RESERVE_BYTES: u64 = 8 << 20;
 
 /// A write, read or flush in flight.
 struct Transfer {
@@ -51,6 +59,8 @@ pub struct Disk {
     zeros: NonNull<u8>,
     can_truncate: bool,
     ready: Vec<IoDone>,
+    /// Shared with the disks of all shards of this directory.
+    flush_failures: Arc<AtomicU64>,
 }
 
 impl Disk {
@@ -80,6 +90,7 @@ impl Disk {
             zeros: map(ZEROS_BYTES)?,
             can_truncate: truncate.is_empty(),
             ready: Vec::new(),
+            flush_failures: Arc::clone(&directory.flush_failures),
         })
     }
 
@@ -127,7 +138,29 @@ impl Disk {
         io.clear();
     }
 
-    /// A transfer's completion.
+    /// Looks over everything reaped at once: a failed flush is known to all shards before any answer of
+    /// the same reaping goes to the logic (P12).
+    pub fn look_over(&self, completions: &[Completion]) {
+        for completion in completions.iter().filter(|one| one.result < 0) {
+            let index = completion.index as usize;
+            let flush = match completion.kind {
+                Kind::Transfer => self.transfers[index].flush,
+                Kind::Script => self.scripts[index]
+                    .as_ref()
+                    .is_some_and(|one| one.fails_flush(completion.result)),
+                _ => false,
+            };
+            if flush {
+                self.flush_failures.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn answer(&self, id: IoId, result: Result<IoOk, Errno>) -> IoDone {
+        IoDone { id, result, flush_failures: self.flush_failures.load(Ordering::SeqCst) }
+    }
+
+    /// A transfer's completion, looked over before.
     pub fn transferred(
         &mut self,
         index: u32,
@@ -153,10 +186,10 @@ impl Disk {
             Ok(bytes) => Ok(IoOk::Bytes(bytes)),
             Err(_) => Err(Errno(-result)),
         };
-        IoDone { id, result }
+        self.answer(id, result)
     }
 
-    /// A script step's completion; the answer when it was the last one.
+    /// A script step's completion, looked over before; the answer when it was the last one.
     pub fn stepped(&mut self, index: u32, result: i32, ring: &mut Ring) -> Option<IoDone> {
         let mut running = self.scripts[index as usize].take().expect("a running script");
         running.settle(result);
@@ -274,13 +307,14 @@ impl Disk {
             }
             // Answered already.
             Ok(None) => {}
-            Err(errno) => self.ready.push(IoDone { id, result: Err(errno) }),
+            Err(errno) => self.ready.push(self.answer(id, Err(errno))),
         }
     }
 
     fn plan(&mut self, request: IoRequest) -> Result<Option<Script>, Errno> {
         let script = match request {
             IoRequest::Prepare { id, name, bytes, zero } => {
+                self.keep_reserve(bytes)?;
                 let slot = self.take_slot()?;
                 self.planner.prepare(id, name, bytes, zero, slot)
             }
@@ -288,6 +322,7 @@ impl Disk {
                 self.planner.adopt(id, self.path(file)?, name, file.0)
             }
             IoRequest::Extend { id, file, from, to, zero } => {
+                self.keep_reserve(to - from)?;
                 Planner::extend(id, file.0, from, to, zero)
             }
             IoRequest::Trim { id, file, bytes } => {
@@ -313,7 +348,7 @@ impl Disk {
                 // The kernel has no readdir by ring; listings happen at start and are short.
                 let listed = list(&layout::dir(self.planner.root(), dir));
                 let result = listed.map_err(|error| error.raw_os_error().map_or(EIO, Errno));
-                self.ready.push(IoDone { id, result });
+                self.ready.push(self.answer(id, result));
                 return Ok(None);
             }
             IoRequest::ReadSmall { id, file } => {
@@ -333,6 +368,13 @@ impl Disk {
             }
         };
         Ok(Some(script))
+    }
+
+    /// Refuses an allocation that would leave too little. What cannot be asked is left to the allocation.
+    fn keep_reserve(&self, bytes: u64) -> Result<(), Errno> {
+        let free = free_bytes(self.planner.root());
+        let enough = free.is_none_or(|free| free >= bytes.saturating_add(RESERVE_BYTES));
+        if enough { Ok(()) } else { Err(ENOSPC) }
     }
 
     fn take_slot(&mut self) -> Result<u32, Errno> {
@@ -398,12 +440,12 @@ impl Disk {
             }
         }
         if let Some(errno) = script.error {
-            return IoDone { id: script.id, result: Err(errno) };
+            return self.answer(script.id, Err(errno));
         }
         for proof in script.proofs {
             self.planner.learn(proof);
         }
-        IoDone { id: script.id, result: Ok(script.answer) }
+        self.answer(script.id, Ok(script.answer))
     }
 }
 
@@ -417,6 +459,17 @@ fn add_piece(pieces: &mut Vec<libc::iovec>, bytes: &[u8]) {
     }
     let iov_base = bytes.as_ptr().cast_mut().cast();
     pieces.push(libc::iovec { iov_base, iov_len: bytes.len() });
+}
+
+/// Free bytes of a file system, as far as this process may use them. The ring has no such operation; the
+/// call reads counters in memory, once per extent.
+fn free_bytes(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: all-zero bytes are a valid `statvfs`, a struct of integers.
+    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string and `facts` is a `statvfs`; both outlive the call.
+    let result = unsafe { libc::statvfs(path.as_ptr(), &raw mut facts) };
+    (result == 0).then(|| facts.f_bavail.saturating_mul(facts.f_frsize))
 }
 
 fn id_of(request: &IoRequest) -> IoId {

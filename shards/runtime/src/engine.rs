@@ -149,6 +149,7 @@ impl Engine {
         let mut control = false;
         let mut completions = std::mem::take(&mut self.completions);
         self.ring.reap(&mut completions);
+        self.disk.look_over(&completions);
         for completion in completions.drain(..) {
             match completion.kind {
                 Kind::Ignored | Kind::Woken => {}

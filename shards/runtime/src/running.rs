@@ -31,6 +31,12 @@ impl Running {
         Running { script, facts, chunk: 0 }
     }
 
+    /// Whether this result says that the step in flight was a flush that failed.
+    pub(crate) fn fails_flush(&self, result: i32) -> bool {
+        let again = matches!(-result, libc::EINTR | libc::EAGAIN);
+        result < 0 && !again && matches!(self.script.steps.front(), Some(Step::Sync { .. }))
+    }
+
     /// Takes in the result of the step in flight and removes it, unless it has to go on.
     pub(crate) fn settle(&mut self, result: i32) {
         let Running { script, facts, chunk } = self;

@@ -257,7 +257,7 @@ impl Disk {
             }
             other => self.complete_name(other, order),
         };
-        Some(IoDone { id, result })
+        Some(IoDone { id, result, flush_failures: 0 })
     }
 
     fn complete_name(&mut self, work: Work, order: u64) -> Result<IoOk, Errno> {

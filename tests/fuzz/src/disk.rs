@@ -50,7 +50,7 @@ impl Disk {
                 }
                 other => self.run(other, blocks),
             };
-            self.done.push_back(IoDone { id, result });
+            self.done.push_back(IoDone { id, result, flush_failures: 0 });
         }
         io.clear();
     }

@@ -48,6 +48,25 @@ enum Job {
     Other(IoRequest),
 }
 
+/// Kinds of requests that tests let fail, each with a flush inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Prepare,
+    Extend,
+    SyncDir,
+    Checkpoint,
+}
+
+fn kind(request: &IoRequest) -> Option<Kind> {
+    match request {
+        IoRequest::Prepare { .. } => Some(Kind::Prepare),
+        IoRequest::Extend { .. } => Some(Kind::Extend),
+        IoRequest::SyncDir { .. } => Some(Kind::SyncDir),
+        IoRequest::WriteSmall { file: SmallFile::Checkpoint { .. }, .. } => Some(Kind::Checkpoint),
+        _ => None,
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Disk {
     inodes: Vec<Inode>,
@@ -62,6 +81,12 @@ pub(crate) struct Disk {
     pub(crate) space: Option<u64>,
     /// Fails the next write in this way.
     pub(crate) fail_write: Option<Result<IoOk, Errno>>,
+    /// Fails the next request of this kind.
+    pub(crate) fail_next: Option<(Kind, Errno)>,
+    /// Failed flushes so far (C10); tests raise it too, for a flush of another shard.
+    pub(crate) flush_failures: u64,
+    /// Writes, flushes and small files asked for.
+    pub(crate) writes: u64,
     /// (file offset range) of a segment that cannot be read.
     pub(crate) unreadable: Option<(SegmentName, u64, u64)>,
     pub(crate) reads: u64,
@@ -72,6 +97,8 @@ impl Disk {
     pub(crate) fn submit(&mut self, io: &mut IoOut, blocks: &Blocks) {
         for request in io.requests.drain(..) {
             let id = request.id();
+            let writes = !matches!(request, IoRequest::Read { .. } | IoRequest::Close { .. });
+            self.writes += u64::from(writes);
             let job = match request {
                 IoRequest::Write { file, at, data, durable, .. } => {
                     let slices = &io.slices[data.start as usize..data.end as usize];
@@ -114,7 +141,8 @@ impl Disk {
             Job::Write { inode, at, bytes, durable } => self.write(inode, at, &bytes, durable),
             Job::Other(request) => self.run(request, blocks),
         };
-        Some(IoDone { id, result })
+        let flush_failures = self.flush_failures;
+        Some(IoDone { id, result, flush_failures })
     }
 
     fn write(
@@ -125,6 +153,7 @@ impl Disk {
         durable: bool,
     ) -> Result<IoOk, Errno> {
         if let Some(result) = self.fail_write.take() {
+            self.flush_failures += u64::from(durable && result.is_err());
             return result;
         }
         let file = &mut self.inodes[inode];
@@ -154,6 +183,12 @@ impl Disk {
     }
 
     fn run(&mut self, request: IoRequest, blocks: &mut Blocks) -> Result<IoOk, Errno> {
+        if let Some((_, errno)) =
+            self.fail_next.take_if(|(failing, _)| kind(&request) == Some(*failing))
+        {
+            self.flush_failures += u64::from(errno == EIO);
+            return Err(errno);
+        }
         let size = |bytes: u64| usize::try_from(bytes).expect("small");
         match request {
             IoRequest::Write { .. } => unreachable!("taken apart at submission"),

@@ -74,6 +74,7 @@ pub(crate) struct World {
     pub(crate) replayed: Vec<BatchFacts>,
     pub(crate) snapshots: Vec<(LogKey, Vec<u8>)>,
     pub(crate) poisoned: Vec<LogKey>,
+    pub(crate) refused: u64,
     pub(crate) report: Option<StartReport>,
     pub(crate) offline: Vec<String>,
     pub(crate) reads: BTreeMap<u64, Result<FrameList, ReadFailure>>,
@@ -111,6 +112,7 @@ impl World {
             replayed: Vec::new(),
             snapshots: Vec::new(),
             poisoned: Vec::new(),
+            refused: 0,
             report: None,
             offline: Vec::new(),
             reads: BTreeMap::new(),
@@ -159,6 +161,7 @@ impl World {
         self.blocks = Blocks::new(blocks.into_memory(), 64 << 20);
         let (config, blocks) = (self.config.clone(), &mut self.blocks);
         (self.report, self.stopped) = (None, None);
+        self.disk.flush_failures = 0;
         self.recovered.clear();
         self.replayed.clear();
         self.snapshots.clear();
@@ -229,6 +232,7 @@ impl World {
                 LogEvent::SnapshotDue(key) => due.push(key),
                 LogEvent::Poisoned(key, _) => self.poisoned.push(key),
                 LogEvent::Warning(text) => self.notices.push(text),
+                LogEvent::Refused(_) => self.refused += 1,
                 LogEvent::Removed(key) => self.removed.push(key),
                 LogEvent::Stopped(generation) => self.stopped = Some(generation),
             }

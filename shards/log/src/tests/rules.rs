@@ -464,29 +464,6 @@ fn a_failed_durable_write_poisons_and_a_restart_heals() {
 }
 
 #[test]
-fn a_full_disk_refuses_and_resumes() {
-    let mut world = World::with_log(16, settings());
-    world.disk.space = Some(0);
-    let mut refused = false;
-    for _ in 0..400 {
-        match world.append(&batch(1, &[1; 9000], 5)) {
-            Ok(_) | Err(AppendError::Busy) => {}
-            Err(AppendError::NoSpace) => refused = true,
-            Err(other) => panic!("{other}"),
-        }
-        world.turn(100);
-    }
-    assert!(refused && world.poisoned.is_empty());
-    world.disk.space = None;
-    world.now.mono_ns += 2_000_000_000;
-    for _ in 0..400 {
-        world.append_wait(&batch(1, &[1; 9000], 5));
-    }
-    world.flush();
-    assert!(world.read_all(1 << 20).0.len() > 400);
-}
-
-#[test]
 fn truncation_moves_the_end_back_for_good() {
     let mut world = World::with_log(17, settings());
     for n in 0..300u64 {

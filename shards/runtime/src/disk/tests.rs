@@ -61,6 +61,7 @@ impl Bench {
             }
             self.ring.submit_and_wait(None).expect("ring");
             self.ring.reap(&mut reaped);
+            self.disk.look_over(&reaped);
             for one in reaped.drain(..) {
                 match one.kind {
                     Kind::Transfer => {

@@ -2,7 +2,7 @@
 
 use ringway_log::blocks::{Blocks, Slice};
 use ringway_log::io::{
-    Dir, EIO, ENOENT, FileId, IoDone, IoId, IoOk, IoOut, IoRequest, SegmentName, SmallFile,
+    Dir, EIO, ENOENT, ENOSPC, FileId, IoDone, IoId, IoOk, IoOut, IoRequest, SegmentName, SmallFile,
 };
 use ringway_wire::ids::LogKey;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,10 +15,16 @@ pub(super) struct Disk {
     small: BTreeMap<SmallFile, Vec<u8>>,
     open: BTreeMap<u32, usize>,
     next_file: u32,
-    /// Writes and flushes wait here while held.
-    held: VecDeque<(IoRequest, Vec<Slice>)>,
+    /// Writes and flushes wait here while held, with the shard that asked.
+    held: VecDeque<(usize, IoRequest, Vec<Slice>)>,
     pub(super) hold_writes: bool,
     pub(super) fail_writes: bool,
+    /// Fails one write, the next that is carried out.
+    pub(super) fail_one_write: bool,
+    /// Allocations are refused.
+    pub(super) full: bool,
+    /// Failed flushes of all shards (C10).
+    flush_failures: u64,
     pub(super) hold_reads: bool,
 }
 
@@ -28,6 +34,7 @@ impl Disk {
         self.held.clear();
         self.open.clear();
         (self.hold_writes, self.fail_writes, self.hold_reads) = (false, false, false);
+        (self.fail_one_write, self.full, self.flush_failures) = (false, false, 0);
     }
 
     /// Directories of logs that hold anything.
@@ -37,7 +44,12 @@ impl Disk {
     }
 
     /// Carries out the requests of a turn, in order.
-    pub(super) fn submit(&mut self, io: &mut IoOut, blocks: &mut Blocks) -> Vec<IoDone> {
+    pub(super) fn submit(
+        &mut self,
+        shard: usize,
+        io: &mut IoOut,
+        blocks: &mut Blocks,
+    ) -> Vec<IoDone> {
         let mut done = Vec::new();
         for request in io.requests.drain(..) {
             let slices = match &request {
@@ -46,10 +58,10 @@ impl Disk {
                 }
                 _ => Vec::new(),
             };
-            let write = matches!(request, IoRequest::Write { .. } | IoRequest::Flush { .. });
+            let write = is_write(&request);
             let read = matches!(request, IoRequest::Read { .. });
             if (write && self.hold_writes) || (read && self.hold_reads) {
-                self.held.push_back((request, slices));
+                self.held.push_back((shard, request, slices));
             } else {
                 done.push(self.carry_out(request, &slices, blocks));
             }
@@ -58,11 +70,16 @@ impl Disk {
         done
     }
 
-    /// Lets everything held through.
-    pub(super) fn release(&mut self, blocks: &mut Blocks) -> Vec<IoDone> {
+    /// Lets everything through that is held for a shard.
+    pub(super) fn release(&mut self, shard: usize, blocks: &mut Blocks) -> Vec<IoDone> {
         (self.hold_writes, self.hold_reads) = (false, false);
         let held = std::mem::take(&mut self.held);
-        held.into_iter().map(|(request, slices)| self.carry_out(request, &slices, blocks)).collect()
+        let (due, rest) = held.into_iter().partition(|(asker, _, _)| *asker == shard);
+        self.held = rest;
+        let due: VecDeque<(usize, IoRequest, Vec<Slice>)> = due;
+        due.into_iter()
+            .map(|(_, request, slices)| self.carry_out(request, &slices, blocks))
+            .collect()
     }
 
     pub(super) fn held(&self) -> usize {
@@ -70,10 +87,17 @@ impl Disk {
     }
 
     fn carry_out(&mut self, request: IoRequest, slices: &[Slice], blocks: &mut Blocks) -> IoDone {
-        let ok = |id: IoId, ok: IoOk| IoDone { id, result: Ok(ok) };
+        let fails =
+            is_write(&request) && (self.fail_writes || std::mem::take(&mut self.fail_one_write));
+        self.flush_failures += u64::from(fails);
+        let flush_failures = self.flush_failures;
+        let ok = |id: IoId, ok: IoOk| IoDone { id, result: Ok(ok), flush_failures };
         match request {
-            IoRequest::Write { id, .. } | IoRequest::Flush { id, .. } if self.fail_writes => {
-                IoDone { id, result: Err(EIO) }
+            IoRequest::Prepare { id, .. } | IoRequest::Extend { id, .. } if self.full => {
+                IoDone { id, result: Err(ENOSPC), flush_failures }
+            }
+            IoRequest::Write { id, .. } | IoRequest::Flush { id, .. } if fails => {
+                IoDone { id, result: Err(EIO), flush_failures }
             }
             IoRequest::Write { id, file, at, .. } => {
                 let content = &mut self.contents[self.open[&file.0]];
@@ -114,7 +138,7 @@ impl Disk {
                 ok(id, IoOk::Done)
             }
             IoRequest::Open { id, name } => match self.names.get(&name).copied() {
-                None => IoDone { id, result: Err(ENOENT) },
+                None => IoDone { id, result: Err(ENOENT), flush_failures },
                 Some(content) => {
                     let bytes = self.contents[content].len() as u64;
                     let file = self.slot(content);
@@ -184,6 +208,10 @@ impl Disk {
         };
         names.into_iter().collect()
     }
+}
+
+fn is_write(request: &IoRequest) -> bool {
+    matches!(request, IoRequest::Write { .. } | IoRequest::Flush { .. })
 }
 
 fn log_of(file: SmallFile) -> Option<LogKey> {

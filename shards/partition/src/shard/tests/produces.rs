@@ -331,6 +331,69 @@ fn d8_a_failed_write_fails_all_that_waits_and_all_that_comes() {
     world.finish();
 }
 
+/// P12, D8: a flush that failed on one shard is seen by the others before their flushed offsets move.
+#[test]
+fn p12_a_failed_flush_fails_the_waiting_produces_of_every_shard() {
+    let mut world = World::new(2);
+    let topic = world.topic("t", 8, &[]);
+    let key = |partition| LogKey { topic_id: topic, partition };
+    for partition in 0..8 {
+        world.produce(key(partition), plain(&world, 1));
+    }
+    world.disk.hold_writes = true;
+    let waiting: Vec<_> = (0..7)
+        .map(|partition| {
+            let bytes = plain(&world, 1);
+            let request = world.produce_request(key(partition), -1, bytes);
+            world.ask(0, request)
+        })
+        .collect();
+    assert_eq!(world.disk.held(), 7, "on both shards");
+    world.disk.fail_one_write = true;
+    world.release_disk();
+    for id in waiting {
+        assert_eq!(world.code(id), ErrorCode::KafkaStorageError);
+    }
+    for partition in 0..7 {
+        assert_eq!(world.fetch(key(partition), 0).high_watermark, 1, "frozen, and read below");
+    }
+    assert_eq!(world.produce(key(7), plain(&world, 1)), 1, "had nothing in flight");
+    world.finish();
+}
+
+/// P16: a full disk refuses with a retriable code, also a log that has no segment yet, and resumes.
+#[test]
+fn p16_a_full_disk_refuses_what_waits_and_what_comes_until_there_is_room() {
+    let mut world = World::new(1);
+    let old = log(world.topic("old", 1, &[("segment.bytes", "1048576")]));
+    world.produce(old, plain(&world, 1));
+    world.disk.full = true;
+    let new = log(world.topic("new", 1, &[]));
+    let bytes = plain(&world, 1);
+    let request = world.produce_request(new, -1, bytes);
+    let to_new = world.ask(0, request);
+    world.pass(1_100);
+    assert_eq!(world.code(to_new), ErrorCode::KafkaStorageError);
+    let large = || batch(BatchOptions::default(), 5, 1, 900_000);
+    let mut refused = false;
+    for _ in 0..8 {
+        let request = world.produce_request(old, -1, large());
+        let id = world.ask(0, request);
+        world.pass(1_100);
+        refused |=
+            matches!(world.reply(id), Reply::Failed { code: ErrorCode::KafkaStorageError, .. });
+    }
+    assert!(refused);
+    let notice = |notice: &Notice| matches!(notice, Notice::Poisoned { .. });
+    assert!(!world.notices.iter().any(notice), "full is no poison");
+    assert!(!world.fetch(old, 0).offsets.is_empty(), "reads go on");
+    world.disk.full = false;
+    world.pass(2_000);
+    world.produce(old, large());
+    assert_eq!(world.produce(new, plain(&world, 1)), 0);
+    world.finish();
+}
+
 #[test]
 fn a_stopping_shard_refuses_new_produces_with_a_retriable_code() {
     let mut world = World::new(1);

@@ -137,14 +137,14 @@ impl World {
         let mut blocks = Blocks::new(Vec::new(), 0);
         let mut io = IoOut::default();
         let mut start = DirectoryStart::new([3; 16], 0x5EC2_E7AA, 4096, &mut io);
-        let mut done: VecDeque<_> = self.disk.submit(&mut io, &mut blocks).into();
+        let mut done: VecDeque<_> = self.disk.submit(0, &mut io, &mut blocks).into();
         while let Some(one) = done.pop_front() {
             match start.on_io(one, &mut io) {
                 DirectoryProgress::Working => {}
                 DirectoryProgress::Ready(facts) => return facts,
                 DirectoryProgress::Refused(why) => panic!("{why}"),
             }
-            done.extend(self.disk.submit(&mut io, &mut blocks));
+            done.extend(self.disk.submit(0, &mut io, &mut blocks));
         }
         panic!("the directory start stopped asking");
     }
@@ -236,7 +236,7 @@ impl World {
     /// Carries the effects of one shard's turn.
     fn carry(&mut self, at: usize) -> bool {
         let one = &mut self.shards[at];
-        let done = self.disk.submit(&mut one.out.io, &mut one.blocks);
+        let done = self.disk.submit(at, &mut one.out.io, &mut one.blocks);
         let replies = std::mem::take(&mut one.out.replies);
         let mesh = std::mem::take(&mut one.out.mesh);
         let jobs = std::mem::take(&mut one.out.jobs);
@@ -501,7 +501,7 @@ impl World {
 
     pub(super) fn release_disk(&mut self) {
         for at in 0..self.shards.len() {
-            let done = self.disk.release(&mut self.shards[at].blocks);
+            let done = self.disk.release(at, &mut self.shards[at].blocks);
             for one in done {
                 self.step(at, Input::Io(one));
             }
