@@ -237,8 +237,10 @@ fn launch(
     let (phase, phases) = watch::channel(Phase::Starting { recovered: 0, shards });
     let (ends, control) = mesh::links(shards).map_err(|cause| Refusal::failed("links", &cause))?;
     let counters = (0..shards).map(|_| Arc::default()).collect::<Vec<_>>();
+    let (poisoned, poisoned_logs) = watch::channel(Vec::new());
     let status = Arc::new(Status {
         phase: phases,
+        poisoned: poisoned_logs,
         counters: counters.clone(),
         started: prepared.began,
         started_at: SystemTime::now(),
@@ -260,7 +262,7 @@ fn launch(
     let threads = shard_threads::start(seeds, &prepared.placement.shards)?;
     pin_control(&prepared.placement);
     let reload = Reload::new(load, prepared.config, doors);
-    let hub = Hub::new(control, prepared.metadata)
+    let hub = Hub::new(control, prepared.metadata, poisoned)
         .map_err(|cause| Refusal::failed("metadata", &cause))?;
     let checkpoints = BTreeMap::new();
     Ok((Box::new(Broker { hub, threads, phase, shards, checkpoints, stopped: 0, reload }), banner))
@@ -313,13 +315,21 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Received and let go: by default it kills a process whose file meets a size limit, which is a
+    /// refusal like a full disk (EFBIG, P16).
+    _file_size: Signal,
 }
+
+/// SIGXFSZ on Linux.
+const FILE_SIZE: i32 = 25;
 
 impl Signals {
     fn new() -> std::io::Result<Signals> {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
+        let hangup = signal(SignalKind::hangup())?;
+        let _file_size = signal(SignalKind::from_raw(FILE_SIZE))?;
+        Ok(Signals { terminate, interrupt, hangup, _file_size })
     }
 
     async fn next(&mut self) -> Told {

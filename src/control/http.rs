@@ -30,10 +30,26 @@ pub(crate) enum Phase {
     Stopping,
 }
 
+/// A log that takes nothing more until a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Poisoned {
+    /// Its topic.
+    pub(crate) topic: String,
+    /// Its partition.
+    pub(crate) partition: u32,
+    /// What failed.
+    pub(crate) cause: String,
+}
+
+/// Poisoned logs that `/readyz` names; the rest are counted.
+const POISONED_NAMED_MAX: usize = 20;
+
 /// What the handlers read.
 pub(crate) struct Status {
     /// Changes with start and stop.
     pub(crate) phase: watch::Receiver<Phase>,
+    /// Grows; only a restart empties it (P14).
+    pub(crate) poisoned: watch::Receiver<Vec<Poisoned>>,
     /// One per shard.
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     /// For the uptime.
@@ -68,7 +84,10 @@ async fn livez() -> &'static str {
 async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let phase = status.phase.borrow().clone();
     match phase {
-        Phase::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Phase::Ready => match poisoned_text(&status.poisoned.borrow()) {
+            None => (StatusCode::OK, "ready\n".to_owned()),
+            Some(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
+        },
         Phase::Starting { recovered, shards } => {
             let text = format!("starting: {recovered} of {shards} shards have recovered\n");
             (StatusCode::SERVICE_UNAVAILABLE, text)
@@ -77,10 +96,27 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     }
 }
 
+/// Names the poisoned logs, if there are any.
+fn poisoned_text(logs: &[Poisoned]) -> Option<String> {
+    if logs.is_empty() {
+        return None;
+    }
+    let mut text = format!("poisoned: {} logs take no writes until a restart\n", logs.len());
+    for Poisoned { topic, partition, cause } in logs.iter().take(POISONED_NAMED_MAX) {
+        text.push_str(&format!("{topic}/{partition}: {cause}\n"));
+    }
+    if logs.len() > POISONED_NAMED_MAX {
+        text.push_str("and more: see ringway_log_poisoned in /metrics\n");
+    }
+    Some(text)
+}
+
 async fn metrics_text(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let poisoned = status.poisoned.borrow().clone();
     let scrape = Scrape {
         shards: status.counters.iter().map(|counters| counters.values()).collect(),
-        ready: *status.phase.borrow() == Phase::Ready,
+        ready: *status.phase.borrow() == Phase::Ready && poisoned.is_empty(),
+        poisoned,
         uptime: status.started.elapsed(),
         started_at: status.started_at,
         direct_io: status.direct_io,
@@ -88,4 +124,20 @@ async fn metrics_text(State(status): State<Arc<Status>>) -> impl IntoResponse {
         resident_bytes: metrics::resident_bytes(),
     };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&scrape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p14_readyz_names_poisoned_logs_up_to_a_bound() {
+        assert_eq!(poisoned_text(&[]), None);
+        let log =
+            |partition| Poisoned { topic: "t".to_owned(), partition, cause: "errno 5".to_owned() };
+        let one = poisoned_text(&[log(3)]).expect("not ready");
+        assert_eq!(one, "poisoned: 1 logs take no writes until a restart\nt/3: errno 5\n");
+        let many = poisoned_text(&(0..1000).map(log).collect::<Vec<_>>()).expect("not ready");
+        assert_eq!(many.lines().count(), POISONED_NAMED_MAX + 2);
+    }
 }

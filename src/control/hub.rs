@@ -1,6 +1,7 @@
 //! Between the shards and the control plane: hands metadata questions to their thread, publishes
 //! snapshots before answers, and passes everything else on to whoever runs the start and the stop.
 
+use super::http::Poisoned;
 use super::meta::topics::Metadata;
 use crate::report::{self, Level};
 use ringway_partition::catalog::Catalog;
@@ -8,15 +9,17 @@ use ringway_partition::request::{MetaAnswer, MetaOp, Notice, RequestId};
 use ringway_runtime::mesh::{ControlEnds, FromShard, ToShard};
 use ringway_runtime::ring::EventFd;
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::ids::ShardId;
+use ringway_wire::ids::{LogKey, ShardId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Metadata questions that may wait; above it a client is told to come back.
 const QUESTIONS_MAX: usize = 1_024;
+/// Poisoned logs that are listed; more are counted by their shards alone.
+const POISONED_MAX: usize = 1_000;
 /// A shard whose queue is full is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
@@ -68,6 +71,9 @@ pub(crate) struct Hub {
     outboxes: Vec<VecDeque<ToShard>>,
     questions: mpsc::Sender<Question>,
     answers: mpsc::Receiver<Answered>,
+    /// For the names of topics.
+    catalog: Arc<Catalog>,
+    poisoned: watch::Sender<Vec<Poisoned>>,
 }
 
 impl Hub {
@@ -75,7 +81,12 @@ impl Hub {
     ///
     /// # Errors
     /// The thread or the event cannot be had.
-    pub(crate) fn new(ends: ControlEnds, metadata: Metadata) -> std::io::Result<Hub> {
+    pub(crate) fn new(
+        ends: ControlEnds,
+        metadata: Metadata,
+        poisoned: watch::Sender<Vec<Poisoned>>,
+    ) -> std::io::Result<Hub> {
+        let catalog = metadata.catalog();
         #[expect(
             deprecated,
             reason = "its successor is unsafe; an EventFd keeps one descriptor for as long as it lives"
@@ -87,7 +98,7 @@ impl Hub {
             .name("metadata".to_owned())
             .spawn(move || answer_questions(metadata, asked, &answered))?;
         let outboxes = (0..ends.shards()).map(|_| VecDeque::new()).collect();
-        Ok(Hub { ends, event, outboxes, questions, answers })
+        Ok(Hub { ends, event, outboxes, questions, answers, catalog, poisoned })
     }
 
     /// Tells every shard the same.
@@ -127,9 +138,29 @@ impl Hub {
             FromShard::DoorsOpen => return Some(Event::DoorsOpen),
             FromShard::Stopped => return Some(Event::Stopped),
             FromShard::Failed(cause) => return Some(Event::Failed(shard, cause)),
+            FromShard::Notice(Notice::Poisoned { key, cause }) => self.take_poisoned(key, cause),
             FromShard::Notice(notice) => return take_notice(shard, notice),
         }
         None
+    }
+
+    /// One line for the operator, and an entry for `/readyz` and the metric (P14).
+    fn take_poisoned(&self, key: LogKey, cause: String) {
+        let name = self.catalog.by_id.get(&key.topic_id).map(|topic| topic.name.clone());
+        let topic = name.unwrap_or_else(|| key.topic_id.to_string());
+        let text = format!(
+            "log {topic}/{} takes nothing more until a restart: {cause}; look after the disk, then \
+             restart",
+            key.partition
+        );
+        report::log(Level::Error, "log", &text, &[]);
+        self.poisoned.send_if_modified(|logs| {
+            let room = logs.len() < POISONED_MAX;
+            if room {
+                logs.push(Poisoned { topic, partition: key.partition, cause });
+            }
+            room
+        });
     }
 
     fn ask(&mut self, question: Question) {
@@ -145,6 +176,7 @@ impl Hub {
     /// The snapshot goes first, to everybody: who is told "created" finds the topic on every shard.
     fn publish(&mut self, answered: Answered) {
         if let Some(catalog) = answered.catalog {
+            self.catalog = Arc::clone(&catalog);
             self.tell_all(|| ToShard::Catalog(Arc::clone(&catalog)));
         }
         self.tell(answered.shard, ToShard::Meta(answered.id, answered.answer));
@@ -182,14 +214,7 @@ fn take_notice(shard: ShardId, notice: Notice) -> Option<Event> {
             report::log(Level::Warn, "shard", &text, &fields);
             None
         }
-        Notice::Poisoned { key, cause } => {
-            let text = format!(
-                "log {key} takes nothing more until a restart: {cause}; look after the disk, then \
-                 restart"
-            );
-            report::log(Level::Error, "log", &text, &fields);
-            None
-        }
+        Notice::Poisoned { .. } => None,
     }
 }
 
@@ -221,7 +246,8 @@ mod tests {
         let metadata =
             Metadata::open(Box::new(store), Identity::default(), rules, 0).expect("opens");
         let (shard_ends, ends) = links(shards).expect("links");
-        (Hub::new(ends, metadata).expect("starts"), shard_ends)
+        let (poisoned, _) = watch::channel(Vec::new());
+        (Hub::new(ends, metadata, poisoned).expect("starts"), shard_ends)
     }
 
     fn run<T>(future: impl Future<Output = T>) -> T {
@@ -309,6 +335,31 @@ mod tests {
             }
             assert!(matches!(hub.next().await, Event::Checkpointed(0, 9)));
             assert!(matches!(hub.next().await, Event::Stopped));
+        });
+    }
+
+    #[test]
+    fn p14_a_poisoned_log_is_listed_by_the_name_of_its_topic() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        run(async {
+            let (mut hub, mut shards) = hub(&directory, 1);
+            let mut listed = hub.poisoned.subscribe();
+            let id = RequestId { connection: 4, request: 2 };
+            shards[0].control.send(FromShard::Meta(id, create("t")));
+            while !hub.catalog.topics.contains_key("t") {
+                let waited = tokio::time::timeout(Duration::from_millis(5), hub.next()).await;
+                assert!(waited.is_err(), "{waited:?}");
+            }
+            for (topic_id, cause) in [(1, "known"), (77, "unknown")] {
+                let (key, cause) = (LogKey { topic_id, partition: 2 }, cause.to_owned());
+                shards[0].control.send(FromShard::Notice(Notice::Poisoned { key, cause }));
+            }
+            shards[0].control.send(FromShard::Stopped);
+            assert!(matches!(hub.next().await, Event::Stopped));
+            let listed = listed.borrow_and_update();
+            let names: Vec<&str> = listed.iter().map(|log| log.topic.as_str()).collect();
+            assert_eq!(names, ["t", "77"]);
+            assert_eq!((listed[0].partition, listed[0].cause.as_str()), (2, "known"));
         });
     }
 }

@@ -1,5 +1,6 @@
 //! The shards' counters as Prometheus text, one table row per family.
 
+use super::Poisoned;
 use ringway_runtime::counters::{CounterValues, FLUSH_BUCKETS_NS};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,8 +13,10 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(crate) struct Scrape {
     /// By shard.
     pub(crate) shards: Vec<CounterValues>,
-    /// All doors open.
+    /// All doors open and no log poisoned.
     pub(crate) ready: bool,
+    /// Logs that take nothing more.
+    pub(crate) poisoned: Vec<Poisoned>,
     /// Since the start.
     pub(crate) uptime: Duration,
     /// The start.
@@ -54,6 +57,8 @@ const fn gauge(name: &'static str, help: &'static str, value: fn(&CounterValues)
 
 const FLUSH: &str = "ringway_flush_duration_seconds";
 const FLUSH_HELP: &str = "Latency of durable writes and flushes.";
+const POISONED: &str = "ringway_log_poisoned";
+const POISONED_HELP: &str = "1 for each log that takes nothing more until a restart.";
 const CLOSED: &str = "ringway_connection_closed_total";
 const CLOSED_HELP: &str = "Connections closed by a door, by reason.";
 
@@ -97,6 +102,12 @@ const FAMILIES: &[Family] = &[
     }),
     gauge("ringway_log_poisoned_logs", "Logs that take nothing more until a restart.", |v| {
         v.shard.log.poisoned
+    }),
+    gauge("ringway_log_full_logs", "Logs that refuse produces until there is space.", |v| {
+        v.shard.log.full
+    }),
+    gauge("ringway_log_stalled", "Logs whose write has not been answered for 30 s.", |v| {
+        v.shard.log.stalled
     }),
     gauge("ringway_log_tail_bytes", "Bytes of tail held in memory.", |v| v.shard.log.tail_bytes),
     counter("ringway_produce_batches_total", "Record batches accepted.", |v| {
@@ -173,7 +184,11 @@ fn process_families(scrape: &Scrape) -> Vec<(&'static str, &'static str, Option<
     };
     let started = scrape.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     vec![
-        ("ringway_ready", "1 once all doors are open.", Some(f64::from(u8::from(scrape.ready)))),
+        (
+            "ringway_ready",
+            "1 while all doors are open and no log is poisoned.",
+            Some(f64::from(u8::from(scrape.ready))),
+        ),
         ("ringway_uptime_seconds", "Since the start.", Some(scrape.uptime.as_secs_f64())),
         ("ringway_direct_io", "1 where files bypass the page cache.", {
             Some(f64::from(u8::from(scrape.direct_io)))
@@ -206,6 +221,11 @@ pub(crate) fn render(scrape: &Scrape) -> String {
             let value = (family.value)(values);
             put(&mut text, format_args!("{}{{shard=\"{shard}\"}} {value}", family.name));
         }
+    }
+    head(&mut text, POISONED, "gauge", POISONED_HELP);
+    for Poisoned { topic, partition, .. } in &scrape.poisoned {
+        let labels = format_args!("topic=\"{topic}\",partition=\"{partition}\"");
+        put(&mut text, format_args!("{POISONED}{{{labels}}} 1"));
     }
     closed(&mut text, scrape);
     flushes(&mut text, scrape);
@@ -307,6 +327,11 @@ mod tests {
         Scrape {
             shards: vec![first, CounterValues::default()],
             ready: true,
+            poisoned: vec![Poisoned {
+                topic: "t.a".to_owned(),
+                partition: 3,
+                cause: String::new(),
+            }],
             uptime: Duration::from_millis(1_500),
             started_at: UNIX_EPOCH + Duration::from_secs(5),
             direct_io: true,
@@ -323,6 +348,7 @@ mod tests {
             "ringway_log_appended_records_total{shard=\"1\"} 0",
             "ringway_direct_io 1",
             "ringway_ready 1",
+            "ringway_log_poisoned{topic=\"t.a\",partition=\"3\"} 1",
             "ringway_uptime_seconds 1.5",
             "ringway_flush_duration_seconds_bucket{shard=\"0\",le=\"0.00001\"} 0",
             "ringway_flush_duration_seconds_bucket{shard=\"0\",le=\"0.00002\"} 1",
