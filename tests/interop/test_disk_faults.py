@@ -1,0 +1,219 @@
+"""Disks that fail and disks that fill up, under real file systems (R7, R8; D8, P11-P16)."""
+
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from broker import Broker
+from fault_disk import FaultDisk, SmallDisk
+
+STORAGE_ERROR = 56
+MIB = 1 << 20
+
+
+class Load:
+    """One producer at work on one partition; every outcome with its time, in order."""
+
+    def __init__(self, broker, topic, value_bytes=200, rate=2000):
+        from confluent_kafka import Producer
+
+        # No retries: the error itself is what is looked at. It is retriable, so clients do retry by default.
+        self.producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 1, "acks": "all", "retries": 0,
+                                  "message.timeout.ms": 10000, "log_level": 0, "enable.idempotence": False})
+        self.topic, self.filler, self.pause = topic, b"x" * value_bytes, 20 / rate
+        self.outcomes = []
+        self.number = 0
+        self.ends = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+
+    def work(self):
+        while not self.ends.is_set():
+            for _ in range(20):
+                value = b"%08d " % self.number + self.filler
+                self.number += 1
+                try:
+                    self.producer.produce(self.topic, value, partition=0, on_delivery=self.delivered)
+                except BufferError:
+                    break
+            self.producer.poll(self.pause)
+        self.producer.flush(10)
+
+    def delivered(self, error, message):
+        code = 0 if error is None else error.code()
+        self.outcomes.append((time.monotonic(), code, message.offset(), message.value()))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ends.set()
+        self.thread.join(30)
+
+    def acknowledged(self):
+        return {offset: value for _, code, offset, value in self.outcomes if code == 0}
+
+    def wait(self, what, seconds=10):
+        deadline = time.monotonic() + seconds
+        while not what(self.outcomes):
+            assert time.monotonic() < deadline, f"nothing of the kind in {seconds} s: {self.outcomes[-3:]}"
+            time.sleep(0.005)
+
+
+def readyz(broker):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{broker.http}/readyz", timeout=5) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def read_all(broker, topic, timeout=60):
+    done = broker.kcat("-C", "-t", topic, "-p", "0", "-o", "beginning", "-e", "-q", "-f", "%o %s\\n", timeout=timeout)
+    rows = (row.split(b" ", 1) for row in done.stdout.splitlines())
+    return {int(offset): value for offset, value in rows}
+
+
+def missing(acknowledged, read):
+    return [offset for offset, value in acknowledged.items() if read.get(offset) != value]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("operation", ["write", "flush"])
+def test_a_failing_device_poisons_and_a_restart_heals(tmp_path, brokers, kind, operation):
+    elsewhere = brokers().start()
+    elsewhere.create("sound", 1)
+    with FaultDisk(tmp_path, kind) as disk, Broker(disk.home(tmp_path / "home")) as broker:
+        broker.create("struck", 1)
+        with Load(elsewhere, "sound") as sound:
+            with Load(broker, "struck") as load:
+                load.wait(lambda seen: len(seen) > 500)
+                struck = time.monotonic()
+                disk.fail(operation)
+                load.wait(lambda seen: any(code for _, code, _, _ in seen))
+                time.sleep(1)
+            first = next(at for at, code, _, _ in load.outcomes if code)
+            codes = {code for _, code, _, _ in load.outcomes if code}
+            late = [offset for at, code, offset, _ in load.outcomes if code == 0 and at > first]
+            print(f"{kind} {operation}: told after {first - struck:.3f} s, {len(load.acknowledged())} acknowledged before")
+            assert first - struck <= 1
+            assert codes == {STORAGE_ERROR}, codes
+            assert not late, "an acknowledgement after the failure"
+            status, text = readyz(broker)
+            assert status == 503 and "struck/0" in text, text
+            assert 'ringway_log_poisoned{topic="struck",partition="0"} 1' in broker.metrics_text()
+            assert "struck/0 takes nothing more" in broker.tail() and "errno" in broker.tail()
+            assert not missing(load.acknowledged(), read_all(broker, "struck")), "reads go on"
+            disk.heal()
+            with Load(broker, "struck") as again:
+                again.wait(lambda seen: len(seen) > 20)
+            assert {code for _, code, _, _ in again.outcomes} == {STORAGE_ERROR}, "time heals nothing"
+        assert all(code == 0 for _, code, _, _ in sound.outcomes), "another directory is not concerned"
+        broker.kill()
+        disk.remount()
+        broker.start()
+        assert readyz(broker)[0] == 200
+        lost = missing(load.acknowledged(), read_all(broker, "struck"))
+        assert not lost, lost[:5]
+        with Load(broker, "struck") as after:
+            after.wait(lambda seen: len(seen) > 100)
+        assert all(code == 0 for _, code, _, _ in after.outcomes)
+        assert not missing(load.acknowledged() | after.acknowledged(), read_all(broker, "struck"))
+        assert broker.stop() == 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_an_unreadable_block_costs_its_batch_and_poisons_nothing(tmp_path, kind):
+    with FaultDisk(tmp_path, kind) as disk, Broker(disk.home(tmp_path / "home")) as broker:
+        broker.create("worn", 1)
+        for n in range(8):
+            broker.kcat("-P", "-t", "worn", data=b"batch-%d " % n + b"%d" % n * 6000 + b"\n")
+        assert broker.stop() == 0
+        disk.make_unreadable(b"batch-3 ")
+        failed_before = disk.server.failed
+        broker.start()
+        read = {}
+        for offset in (0, 1, 2, 4, 5, 6, 7):
+            done = broker.kcat("-C", "-t", "worn", "-p", "0", "-o", str(offset), "-c", "1", "-q", timeout=30)
+            read[offset] = done.stdout
+        assert [row[:8] for row in read.values()] == [b"batch-%d " % n for n in read]
+        damaged = broker.kcat("-C", "-t", "worn", "-p", "0", "-o", "3", "-c", "1", "-q", "-e", check=False, timeout=30)
+        assert b"batch-3" not in damaged.stdout
+        assert disk.server.failed > failed_before, "the block was never asked for"
+        assert broker.metric("ringway_log_quarantined_ranges") == 1
+        assert readyz(broker)[0] == 200 and broker.metric("ringway_log_poisoned_logs") == 0
+        broker.kcat("-P", "-t", "worn", data=b"after\n")
+        assert broker.kcat("-C", "-t", "worn", "-p", "0", "-o", "8", "-c", "1", "-q").stdout == b"after\n"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("how", ["deletion", "ballast", "kill"])
+def test_a_full_disk_refuses_reads_on_and_resumes(tmp_path, how):
+    with SmallDisk(tmp_path, 64) as disk, Broker(disk.mount) as broker:
+        broker.create("full", 1, segment_bytes=8 * MIB)
+        broker.create("other", 1, segment_bytes=8 * MIB)
+        broker.kcat("-P", "-t", "other", data=(b"o" * 9999 + b"\n") * 1000)
+        if how == "ballast":
+            broker.kcat("-P", "-t", "full", data=b"0 before\n")
+            ballast = disk.mount / "ballast"
+            with open(ballast, "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, disk.free() - 2 * MIB)
+        with Load(broker, "full", value_bytes=9000, rate=4000) as load:
+            load.wait(lambda seen: any(code for _, code, _, _ in seen), 60)
+            free = disk.free()
+            assert {code for _, code, _, _ in load.outcomes} <= {0, STORAGE_ERROR}
+            assert readyz(broker)[0] == 200, "full is no poison"
+            assert broker.metric("ringway_log_full_logs") >= 1
+            assert len(read_all(broker, "other")) == 1000, "reads go on"
+            if how != "ballast":
+                assert free >= 7 * MIB, f"{free / MIB:.1f} MiB left when it refused"
+            if how == "kill":
+                broker.kill()
+                broker.start()
+            freed = time.monotonic()
+            if how == "ballast":
+                ballast.unlink()
+            else:
+                broker.cli("topic", "delete", "other")
+            load.wait(lambda seen: any(at > freed and code == 0 for at, code, _, _ in seen), 10)
+        resumed = next(at for at, code, _, _ in load.outcomes if at > freed and code == 0) - freed
+        print(f"{how}: {free / MIB:.1f} MiB left at the refusal, resumed after {resumed:.2f} s")
+        assert resumed <= 5
+        lost = missing(load.acknowledged(), read_all(broker, "full"))
+        assert not lost, lost[:5]
+        assert broker.metric("ringway_log_poisoned_logs") == 0
+
+
+@pytest.mark.timeout(60)
+def test_retention_goes_on_when_the_disk_is_full(tmp_path):
+    with SmallDisk(tmp_path, 64) as disk, Broker(disk.mount) as broker:
+        broker.create("kept", 1, segment_bytes=8 * MIB, retention_bytes=8 * MIB)
+        with Load(broker, "kept", value_bytes=9000, rate=4000) as load:
+            load.wait(lambda seen: any(code for _, code, _, _ in seen), 40)
+            refused = time.monotonic()
+            load.wait(lambda seen: any(at > refused and code == 0 for at, code, _, _ in seen), 12)
+        assert broker.describe("kept")["partitions"][0]["segments"]
+
+
+@pytest.mark.timeout(60)
+def test_a_file_size_limit_refuses_and_kills_nobody(tmp_path):
+    with Broker(tmp_path, wrap=["prlimit", f"--fsize={6 * MIB}"]) as broker:
+        broker.create("limited", 1, segment_bytes=16 * MIB)
+        with Load(broker, "limited", value_bytes=9000, rate=4000) as load:
+            load.wait(lambda seen: any(code for _, code, _, _ in seen), 30)
+        assert {code for _, code, _, _ in load.outcomes} == {0, STORAGE_ERROR}
+        assert broker.process.poll() is None and readyz(broker)[0] == 200
+        assert not missing(load.acknowledged(), read_all(broker, "limited"))
+        broker.kill()
+        broker.wrap = []
+        broker.start()
+        with Load(broker, "limited") as after:
+            after.wait(lambda seen: len(seen) > 100)
+        assert all(code == 0 for _, code, _, _ in after.outcomes)
+        assert not missing(load.acknowledged() | after.acknowledged(), read_all(broker, "limited"))
