@@ -137,7 +137,7 @@ impl Window {
         true
     }
 
-    /// An answer: once more as a whole, then block by block, what fails then is zeros. The number of bytes that came.
+    /// An answer: once more as a whole, then block after block, what fails then is zeros. The number of bytes that came.
     pub(crate) fn on_read(
         &mut self,
         slot: u32,
@@ -156,32 +156,41 @@ impl Window {
                 chunk.slice.part(from as usize, ((from + block) as usize).min(chunk.slice.len()))
             }
         };
-        if result == Ok(IoOk::Bytes(part.end - part.start)) {
-            return u64::from(part.end - part.start);
-        }
-        if piece.is_some() {
+        let came = if result == Ok(IoOk::Bytes(part.end - part.start)) { part.len() } else { 0 };
+        let Some(n) = piece else {
+            if came == 0 {
+                chunk.attempt += 1;
+                let next = (chunk.attempt > 1).then_some(0);
+                self.ask_piece(slot, place, next, turn);
+            }
+            return came as u64;
+        };
+        if came == 0 {
             turn.blocks.target_mut(part).fill(0);
-            return 0;
         }
-        chunk.attempt += 1;
-        let (file, slice, reader) = (chunk.file, chunk.slice, self.reader);
-        let at = u64::from(index) * REGION;
-        if chunk.attempt == 1 {
-            chunk.loading = 1;
-            let id = turn.id(slot, LogOp::Chunk { reader, base, index, piece: None });
-            turn.ask(IoRequest::Read { id, file, at, into: slice });
-            return 0;
+        if part.end < chunk.slice.end {
+            self.ask_piece(slot, place, Some(n + 1), turn);
         }
-        let len = slice.end - slice.start;
-        for n in 0..len.div_ceil(block) {
-            let (from, to) = (n * block, ((n + 1) * block).min(len));
-            chunk.loading += 1;
-            let piece = Some(u16::try_from(n).unwrap_or(u16::MAX));
-            let id = turn.id(slot, LogOp::Chunk { reader, base, index, piece });
-            let into = slice.part(from as usize, to as usize);
-            turn.ask(IoRequest::Read { id, file, at: at + u64::from(from), into });
-        }
-        0
+        came as u64
+    }
+
+    /// Reads a chunk again: as a whole, or the block `piece` of it. Blocks one after the other: side by
+    /// side the kernel joins them into one request, and all of them fail with the one that is bad.
+    fn ask_piece(&mut self, slot: u32, place: usize, piece: Option<u16>, turn: &mut Turn<'_>) {
+        let block = u32::try_from(turn.block()).unwrap_or(4096);
+        let chunk = &mut self.chunks[place];
+        chunk.loading += 1;
+        let (base, index, file, slice) = (chunk.base, chunk.index, chunk.file, chunk.slice);
+        let (from, into) = match piece {
+            None => (0, slice),
+            Some(n) => {
+                let from = u32::from(n) * block;
+                let to = ((from + block) as usize).min(slice.len());
+                (u64::from(from), slice.part(from as usize, to))
+            }
+        };
+        let id = turn.id(slot, LogOp::Chunk { reader: self.reader, base, index, piece });
+        turn.ask(IoRequest::Read { id, file, at: u64::from(index) * REGION + from, into });
     }
 
     /// Gives all memory back; reads must be done.

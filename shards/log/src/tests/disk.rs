@@ -45,6 +45,8 @@ enum Job {
         bytes: Vec<u8>,
         durable: bool,
     },
+    /// A read that was joined with one of an unreadable place.
+    Joined,
     Other(IoRequest),
 }
 
@@ -95,6 +97,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// Takes over what was asked.
     pub(crate) fn submit(&mut self, io: &mut IoOut, blocks: &Blocks) {
+        let hit = io.requests.iter().any(|request| self.is_unreadable(request));
         for request in io.requests.drain(..) {
             let id = request.id();
             let writes = !matches!(request, IoRequest::Read { .. } | IoRequest::Close { .. });
@@ -119,6 +122,8 @@ impl Disk {
                     );
                     Job::Write { inode, at, bytes, durable }
                 }
+                // As kernels do with neighbours asked for at once: all fail with the bad one.
+                IoRequest::Read { .. } if hit => Job::Joined,
                 other => Job::Other(other),
             };
             self.queue.push((id, job));
@@ -139,6 +144,7 @@ impl Disk {
         let (id, job) = self.queue.remove(at);
         let result = match job {
             Job::Write { inode, at, bytes, durable } => self.write(inode, at, &bytes, durable),
+            Job::Joined => Err(EIO),
             Job::Other(request) => self.run(request, blocks),
         };
         let flush_failures = self.flush_failures;
@@ -162,6 +168,16 @@ impl Disk {
             file.durable[at..at + bytes.len()].copy_from_slice(bytes);
         }
         Ok(IoOk::Bytes(u32::try_from(bytes.len()).expect("small")))
+    }
+
+    fn is_unreadable(&self, request: &IoRequest) -> bool {
+        let (Some((name, from, to)), IoRequest::Read { file, at, into, .. }) =
+            (self.unreadable, request)
+        else {
+            return false;
+        };
+        let there = self.names.get(&name) == self.files.get(file);
+        there && *at < to && from < *at + into.len() as u64
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<(), Errno> {
@@ -195,13 +211,6 @@ impl Disk {
             IoRequest::Read { file, at, into, .. } => {
                 self.reads += 1;
                 let inode = self.files[&file];
-                if let Some((name, from, to)) = self.unreadable
-                    && self.names.get(&name) == Some(&inode)
-                    && at < to
-                    && from < at + into.len() as u64
-                {
-                    return Err(EIO);
-                }
                 let bytes = &self.inodes[inode].current;
                 let end = (size(at) + into.len()).min(bytes.len());
                 let got = &bytes[size(at).min(end)..end];
@@ -332,7 +341,7 @@ impl Disk {
                 Job::Other(IoRequest::WriteSmall { file, body, .. }) if dice.percent(50) => {
                     self.small.insert(file, body);
                 }
-                Job::Other(_) => {}
+                Job::Joined | Job::Other(_) => {}
             }
         }
         for inode in &mut self.inodes {
