@@ -216,7 +216,9 @@ impl Logs {
                 }
             }
         }
-        let retention = self.keeps.then_some(self.retention_at_ns);
+        // A start longer than the interval must not be called again and again for it.
+        let looks = self.keeps && self.starting.is_done();
+        let retention = looks.then_some(self.retention_at_ns);
         let stall = self.stalls.plan(&mut self.logs, &mut turn);
         let wake = [due, retention, stall].into_iter().flatten().min();
         self.wake_at(now, wake)

@@ -602,6 +602,8 @@ impl Recovery {
     /// Quarantine list and the flush of the unproven tail.
     fn settle(&mut self, turn: &mut Turn<'_>) -> bool {
         let before = self.quarantine.len();
+        // Ranges beyond a torn tail: their offsets are given again, to batches that are sound.
+        self.quarantine.truncate(self.result.as_ref().map_or(u64::MAX, |found| found.mark.offset));
         let found_ns = turn.now.wall_ns;
         for range in std::mem::take(&mut self.damaged) {
             let Damaged { segment, at, until, from, to, damage } = range;

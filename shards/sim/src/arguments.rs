@@ -3,10 +3,14 @@
 //! Invariant: an unknown argument is refused.
 //! Not here: what is done with it.
 
+use crate::faults::Profile;
+use crate::shrink::Only;
+
 /// Told with `--help` and after a mistake.
 pub const USAGE: &str =
-    "usage: ringway-sim [--seeds N] [--seed N] [--profile crash] [--jobs N] [--trace]
-                   [--mutant NAME] [--violations N]
+    "usage: ringway-sim [--seeds N] [--seed N] [--profile crash|eio|space|liar|mixed]
+                   [--jobs N] [--trace] [--mutant NAME] [--violations N] [--twice]
+                   [--only PART]
        ringway-sim --check [--whole] < HISTORY";
 
 /// What was asked for.
@@ -19,13 +23,17 @@ pub struct Arguments {
     /// Worlds at a time.
     pub jobs: u64,
     /// Fault profile.
-    pub profile: String,
+    pub profile: Profile,
     /// Tell what happens.
     pub trace: bool,
     /// A planted bug, in builds that have some.
     pub mutant: Option<String>,
     /// Each worker stops after so many violations.
     pub violations_max: u64,
+    /// Run each seed twice and compare.
+    pub twice: bool,
+    /// The part of each seed's plan that is run.
+    pub only: Only,
     /// Check a history from standard input instead.
     pub check: bool,
     /// Its polls read all there is, from the first record on.
@@ -44,10 +52,12 @@ impl Arguments {
             first: 1,
             seeds: 1,
             jobs: 1,
-            profile: "crash".to_owned(),
+            profile: Profile::Crash,
             trace: false,
             mutant: None,
             violations_max: 3,
+            twice: false,
+            only: Only::default(),
             check: false,
             whole: false,
             help: false,
@@ -61,13 +71,19 @@ impl Arguments {
                 "--violations" => arguments.violations_max = number(&word, given.next())?.max(1),
                 "--profile" => {
                     let name = given.next().unwrap_or_default();
-                    if name != "crash" {
-                        return Err(format!("--profile {name}: only crash is there"));
-                    }
-                    arguments.profile = name;
+                    let known = Profile::from_name(&name);
+                    arguments.profile = known.ok_or_else(|| {
+                        let names = Profile::ALL.map(Profile::name).join(", ");
+                        format!("--profile {name}: none of {names}")
+                    })?;
                 }
                 "--mutant" => {
                     arguments.mutant = Some(given.next().ok_or("--mutant: which?")?);
+                }
+                "--twice" => arguments.twice = true,
+                "--only" => {
+                    let text = given.next().ok_or("--only: which part?")?;
+                    arguments.only = Only::parse(&text)?;
                 }
                 "--trace" => arguments.trace = true,
                 "--check" => arguments.check = true,

@@ -22,6 +22,9 @@ pub struct Around<'a> {
     pub maker: &'a mut Maker,
     /// What batches are like.
     pub mix: Mix,
-    /// Limits were lowered once: a batch may have been refused without its sender hearing of it.
-    pub limits_changed: bool,
+    /// A batch may be missing without its sender hearing of it: limits were lowered once, and it was
+    /// refused; or the device lies.
+    pub sequences_break: bool,
+    /// How often a client that waits doubles its pause.
+    pub rest_max: u32,
 }

@@ -4,7 +4,7 @@
 //! Invariant: it knows only what clients sent and were told, and what the log's own reads give back.
 //! Not here: reading the log (`world.rs`), histories of real clients (`history.rs`).
 
-use crate::room::FrameSeen;
+use crate::room::{FrameSeen, ReadLog};
 use ringway_wire::ids::LogKey;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,22 @@ pub struct Violation {
     pub invariant: &'static str,
     /// Values.
     pub detail: String,
+}
+
+/// What holds on a device like this seed's.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What was acknowledged or shown is kept (D1, D9 over a restart).
+    pub promises: bool,
+    /// Ranges may be quarantined.
+    pub quarantine: bool,
+}
+
+impl Default for Rules {
+    /// A device that keeps the contract.
+    fn default() -> Rules {
+        Rules { promises: true, quarantine: false }
+    }
 }
 
 /// A batch that a client sent.
@@ -43,7 +59,9 @@ struct Shadow {
     /// Greatest high watermark told.
     exposed_end: u64,
     log_start: u64,
-    /// Sent, not in `kept`.
+    /// Ranges that the last recovery called damaged.
+    quarantined: Vec<(u64, u64)>,
+    /// Sent, and in no recovered log so far.
     missing: BTreeSet<u64>,
 }
 
@@ -74,6 +92,8 @@ pub struct Checker {
     sent: BTreeMap<u64, Sent>,
     logs: BTreeMap<LogKey, Shadow>,
     life: u32,
+    /// What has to hold.
+    pub rules: Rules,
     /// Counts.
     pub seen: Seen,
     /// The first thing that did not hold.
@@ -100,10 +120,7 @@ impl Checker {
         self.seen.sent += 1;
         let row = Sent { key, producer, sequence, idempotent, life, dropped: None, records };
         self.sent.entry(hash).or_insert(row).life = life;
-        let shadow = self.logs.entry(key).or_default();
-        if !shadow.kept.iter().rev().take(64).any(|frame| frame.hash == hash) {
-            shadow.missing.insert(hash);
-        }
+        self.logs.entry(key).or_default().missing.insert(hash);
     }
 
     /// A client was told that a batch is durable at `base`.
@@ -120,7 +137,8 @@ impl Checker {
                 self.seen.deduped_after_recovery += 1;
                 return;
             }
-            if base >= shadow.log_start {
+            let damaged = shadow.quarantined.iter().any(|(from, to)| (*from..*to).contains(&base));
+            if base >= shadow.log_start && !damaged {
                 self.fail("D1", || {
                     format!("{key}: ack at {base}, an offset that another batch holds since the recovery")
                 });
@@ -227,28 +245,47 @@ impl Checker {
         }
     }
 
-    /// A recovery ended: `frames` is the whole log from `log_start`, as reads give it.
-    pub fn recovered(&mut self, key: LogKey, frames: Vec<FrameSeen>, log_start: u64, end: u64) {
+    /// A recovery ended: the whole log, as reads give it.
+    pub fn recovered(&mut self, key: LogKey, read: ReadLog) {
+        let ReadLog { frames, quarantined, log_start, end } = read;
         self.seen.recovered += frames.len() as u64;
         for frame in &frames {
             self.judge(key, frame);
         }
-        self.check_offsets(key, &frames, log_start, end);
+        self.check_offsets(key, &frames, &quarantined, log_start, end);
         self.check_promises(key, &frames, log_start, end);
         self.check_new(key, &frames);
-        self.check_producers(key, &frames);
+        self.check_producers(key, &frames, !quarantined.is_empty());
         self.adopt(key, frames, log_start);
+        if let Some(shadow) = self.logs.get_mut(&key) {
+            shadow.quarantined = quarantined;
+        }
     }
 
-    fn check_offsets(&mut self, key: LogKey, frames: &[FrameSeen], log_start: u64, end: u64) {
+    /// Every offset is in a batch or in a range that the log says is damaged.
+    fn check_offsets(
+        &mut self,
+        key: LogKey,
+        frames: &[FrameSeen],
+        quarantined: &[(u64, u64)],
+        log_start: u64,
+        end: u64,
+    ) {
+        if let Some((from, to)) = quarantined.first().filter(|_| !self.rules.quarantine) {
+            return self
+                .fail("D6", || format!("{key}: {from}..{to} quarantined, nothing was damaged"));
+        }
+        let mut ranges: Vec<(u64, u64)> =
+            frames.iter().map(|frame| (frame.base, frame.last + 1)).collect();
+        ranges.extend_from_slice(quarantined);
+        ranges.sort_unstable();
         let mut next = log_start;
-        for frame in frames {
-            let base = frame.base;
-            if base != next {
+        for (from, to) in ranges {
+            if from != next {
                 return self
-                    .fail("D3", || format!("{key}: offset {next} expected, batch at {base}"));
+                    .fail("D3", || format!("{key}: offset {next} expected, batch at {from}"));
             }
-            next = frame.last + 1;
+            next = to;
         }
         if next != end {
             self.fail("D3", || format!("{key}: readable up to {next}, high watermark {end}"));
@@ -257,6 +294,9 @@ impl Checker {
 
     /// Everything told in the last life is there.
     fn check_promises(&mut self, key: LogKey, frames: &[FrameSeen], log_start: u64, end: u64) {
+        if !self.rules.promises {
+            return;
+        }
         let shadow = self.logs.entry(key).or_default();
         let mut broken: Option<(&'static str, String)> = None;
         if log_start < shadow.log_start {
@@ -307,8 +347,8 @@ impl Checker {
         }
     }
 
-    /// Order and uniqueness per producer.
-    fn check_producers(&mut self, key: LogKey, frames: &[FrameSeen]) {
+    /// Order and uniqueness per producer; with `holes` some of its batches may be missing.
+    fn check_producers(&mut self, key: LogKey, frames: &[FrameSeen], holes: bool) {
         let mut last: BTreeMap<u64, u64> = BTreeMap::new();
         let mut hashes = BTreeSet::new();
         let mut broken: Option<(&'static str, String)> = None;
@@ -319,7 +359,8 @@ impl Checker {
             let Some(sent) = self.sent.get(&frame.hash) else { continue };
             let before = last.insert(sent.producer, sent.sequence + sent.records);
             let in_order = before.is_none_or(|before| {
-                if sent.idempotent { sent.sequence == before } else { sent.sequence >= before }
+                let exact = sent.idempotent && !holes;
+                if exact { sent.sequence == before } else { sent.sequence >= before }
             });
             if !in_order && broken.is_none() {
                 let (producer, sequence) = (sent.producer, sent.sequence);
@@ -339,8 +380,10 @@ impl Checker {
         let shadow = self.logs.entry(key).or_default();
         let old_end = shadow.kept.last().map_or(0, |frame| frame.last + 1);
         for frame in frames.iter().filter(|frame| frame.base >= old_end) {
-            shadow.missing.remove(&frame.hash);
             self.seen.survived += u64::from(!shadow.acked.contains_key(&frame.base));
+        }
+        for frame in &frames {
+            shadow.missing.remove(&frame.hash);
         }
         for hash in &shadow.missing {
             if let Some(sent) = self.sent.get_mut(hash) {
@@ -381,6 +424,10 @@ mod tests {
         FrameSeen { base, last: base, log_epoch: epoch, hash, sound: true, ..FrameSeen::default() }
     }
 
+    fn read(frames: Vec<FrameSeen>, end: u64) -> ReadLog {
+        ReadLog { frames, end, ..ReadLog::default() }
+    }
+
     fn checker(batches: &[u64]) -> Checker {
         let mut checker = Checker::default();
         checker.life_begins(1);
@@ -393,7 +440,7 @@ mod tests {
     fn after(checker: &mut Checker, frames: &[FrameSeen]) -> Option<&'static str> {
         checker.life_begins(2);
         let end = frames.last().map_or(0, |frame| frame.last + 1);
-        checker.recovered(LOG, frames.to_vec(), 0, end);
+        checker.recovered(LOG, read(frames.to_vec(), end));
         checker.violation.as_ref().map(|violation| violation.invariant)
     }
 
@@ -460,7 +507,7 @@ mod tests {
         let mut checker = checker(&[10]);
         assert_eq!(after(&mut checker, &[]), None);
         checker.life_begins(3);
-        checker.recovered(LOG, vec![frame(0, 10, 1)], 0, 1);
+        checker.recovered(LOG, read(vec![frame(0, 10, 1)], 1));
         assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D4"));
     }
 
@@ -470,7 +517,7 @@ mod tests {
         assert_eq!(after(&mut checker, &[frame(0, 10, 5)]), None);
         checker.sends(11, LOG, (7, 1, true), 1);
         checker.life_begins(3);
-        checker.recovered(LOG, vec![frame(0, 10, 5), frame(1, 11, 5)], 0, 2);
+        checker.recovered(LOG, read(vec![frame(0, 10, 5), frame(1, 11, 5)], 2));
         assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D4"));
     }
 
@@ -493,7 +540,7 @@ mod tests {
         let mut checker = checker(&[10]);
         assert_eq!(after(&mut checker, &[frame(0, 10, 1)]), None);
         checker.life_begins(3);
-        checker.recovered(LOG, Vec::new(), 0, 0);
+        checker.recovered(LOG, read(Vec::new(), 0));
         assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D1"));
     }
 }

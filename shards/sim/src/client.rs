@@ -7,9 +7,10 @@ use crate::around::Around;
 use crate::clock::{MS, US};
 use crate::committer::Committer;
 use crate::consumer::Consumer;
-use crate::dialect::{Answer, Dialect};
+use crate::dialect::{Answer, Dialect, Part};
 use crate::producer::Producer;
 use crate::rng::Rng;
+use ringway_wire::error_code::ErrorCode;
 
 /// What a client does.
 #[derive(Debug)]
@@ -31,13 +32,15 @@ pub struct Client {
     session: Dialect,
     out: Vec<u8>,
     greet: bool,
+    /// How often in a row nothing came of anything: its pauses double.
+    rest: u32,
 }
 
 impl Client {
     /// A client that has not connected yet.
     #[must_use]
     pub fn new(number: usize, role: Role, session: Dialect) -> Client {
-        Client { number, role, connection: None, session, out: Vec::new(), greet: false }
+        Client { number, role, connection: None, session, out: Vec::new(), greet: false, rest: 0 }
     }
 
     /// Its connection.
@@ -74,13 +77,16 @@ impl Client {
             Role::Consumer(consumer) => consumer.act(&mut self.session, &mut self.out, around),
             Role::Committer(committer) => committer.act(&mut self.session, &mut self.out, around),
         }
-        if !self.out.is_empty() {
+        if self.out.is_empty() {
+            self.rest += 1;
+        } else {
             around.node.client_send(connection, &self.out);
         }
+        self.rest = self.rest.min(around.rest_max);
         let after = if around.rng.percent(10) {
             around.rng.within(1, 15) * MS
         } else {
-            around.rng.within(20, 900) * US
+            (around.rng.within(20, 900) * US) << self.rest
         };
         around.node.wake_client(self.number, after);
     }
@@ -110,6 +116,14 @@ impl Client {
     }
 
     fn answer(&mut self, answer: Answer, around: &mut Around<'_>) {
+        let empty = |parts: &[Part]| parts.iter().all(|part| part.frames.is_empty());
+        match &answer {
+            Answer::Produced(_, ErrorCode::None, ..) => self.rest = 0,
+            Answer::Produced(..) => self.rest += 2,
+            Answer::Fetched(_, parts) if empty(parts) => self.rest += 1,
+            Answer::Fetched(..) | Answer::Identity(..) | Answer::End(..) => self.rest = 0,
+            Answer::Committed(_) | Answer::CommittedOffset(..) => self.rest = 0,
+        }
         match &mut self.role {
             Role::Producer(producer) => producer.answer(answer, around),
             Role::Consumer(consumer) => consumer.answer(answer, around),

@@ -12,17 +12,30 @@ pub const MS: u64 = 1_000_000;
 /// One second.
 pub const SECOND: u64 = 1_000_000_000;
 
+/// What somebody does to the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Sets it forward by so many ns.
+    Forward(u64),
+    /// Sets it back by so many ns.
+    Back(u64),
+    /// Stops it for so many ns.
+    Stopped(u64),
+}
+
 /// Virtual time of one world.
 #[derive(Clone, Debug)]
 pub struct Clock {
     mono_ns: u64,
     wall_offset_ns: u64,
+    /// The wall clock stands still until then.
+    stopped_until_ns: u64,
 }
 
 impl Default for Clock {
     /// Starts a little after zero, at a fixed date.
     fn default() -> Clock {
-        Clock { mono_ns: SECOND, wall_offset_ns: 1_760_000_000 * SECOND }
+        Clock { mono_ns: SECOND, wall_offset_ns: 1_760_000_000 * SECOND, stopped_until_ns: 0 }
     }
 }
 
@@ -30,7 +43,9 @@ impl Clock {
     /// What every step sees.
     #[must_use]
     pub fn now(&self) -> Now {
-        Now { mono_ns: self.mono_ns, wall_ns: self.mono_ns + self.wall_offset_ns }
+        let stood = self.stopped_until_ns.saturating_sub(self.mono_ns);
+        let wall_ns = self.mono_ns + stood + self.wall_offset_ns;
+        Now { mono_ns: self.mono_ns, wall_ns }
     }
 
     /// Monotonic time.
@@ -48,11 +63,19 @@ impl Clock {
         self.mono_ns = to_ns;
     }
 
-    /// Somebody sets the wall clock.
-    pub fn jump_wall(&mut self, forward: bool, by_ns: u64) {
-        let at = self.wall_offset_ns;
-        self.wall_offset_ns =
-            if forward { at.saturating_add(by_ns) } else { at.saturating_sub(by_ns) };
+    /// Somebody changes the wall clock.
+    pub fn change_wall(&mut self, change: Change) {
+        let now = self.now();
+        self.stopped_until_ns = 0;
+        let offset = now.wall_ns - self.mono_ns;
+        self.wall_offset_ns = match change {
+            Change::Forward(by_ns) => offset.saturating_add(by_ns),
+            Change::Back(by_ns) => offset.saturating_sub(by_ns),
+            Change::Stopped(for_ns) => {
+                self.stopped_until_ns = self.mono_ns + for_ns;
+                offset - for_ns
+            }
+        };
     }
 }
 
@@ -65,8 +88,20 @@ mod tests {
         let mut clock = Clock::default();
         let before = clock.now();
         clock.advance(before.mono_ns + 5);
-        clock.jump_wall(false, SECOND);
+        clock.change_wall(Change::Back(SECOND));
         assert_eq!(clock.now().mono_ns, before.mono_ns + 5);
         assert_eq!(clock.now().wall_ns + SECOND, before.wall_ns + 5);
+    }
+
+    #[test]
+    fn a_stopped_wall_clock_stands_and_then_goes_on() {
+        let mut clock = Clock::default();
+        let before = clock.now();
+        clock.change_wall(Change::Stopped(100));
+        assert_eq!(clock.now().wall_ns, before.wall_ns);
+        clock.advance(before.mono_ns + 99);
+        assert_eq!(clock.now().wall_ns, before.wall_ns);
+        clock.advance(before.mono_ns + 150);
+        assert_eq!(clock.now().wall_ns, before.wall_ns + 50);
     }
 }

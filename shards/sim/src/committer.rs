@@ -99,7 +99,8 @@ impl Committer {
         let Some(place) = self.places.get_mut(&target) else { return };
         let key = around.targets[target].key;
         let Place { durable, sent } = *place;
-        if found < durable || found.is_some_and(|found| found > sent) {
+        let lost = found < durable && around.checker.rules.promises;
+        if lost || found.is_some_and(|found| found > sent) {
             let group = &self.group;
             around.checker.fail("D1", || {
                 format!("{group} {key}: committed {durable:?}, sent {sent}, found {found:?}")

@@ -111,7 +111,7 @@ impl Consumer {
                 let start = part.log_start.unwrap_or_else(|| around.checker.log_start(key));
                 // A native error does not tell the log start, which retention may have moved.
                 let explained = part.log_start.is_none() && around.targets[want.target].retained;
-                if start <= offset && !explained {
+                if start <= offset && !explained && around.checker.rules.promises {
                     let end = part.high_watermark;
                     around.checker.fail("D9", || {
                         format!(
@@ -120,6 +120,9 @@ impl Consumer {
                     });
                 }
                 self.offsets.insert(want.target, start);
+            }
+            ErrorCode::CorruptMessage if around.checker.rules.quarantine => {
+                self.offsets.insert(want.target, offset + 1);
             }
             error if error.is_retriable() && error != ErrorCode::CorruptMessage => {}
             error => {

@@ -4,10 +4,11 @@
 //! Not here: judging.
 
 use crate::checker::Seen;
+use crate::device::DeviceCounts;
 use crate::disk::DiskCounts;
+use crate::faults::Profile;
 use crate::node::Node;
-use ringway_wire::ids::LogKey;
-use std::collections::BTreeMap;
+use crate::watch::WatchCounts;
 
 /// Counts of one seed, or of many.
 #[derive(Clone, Debug, Default)]
@@ -64,8 +65,16 @@ pub struct Counters {
     pub rolls: u64,
     /// Segments renamed into `dropped/`.
     pub set_aside: u64,
-    /// Bounds of each log after the newest recovery.
-    pub bounds: BTreeMap<LogKey, (u64, u64)>,
+    /// Starts that the device refused.
+    pub starts_refused: u64,
+    /// Logs that a recovery left closed.
+    pub logs_closed: u64,
+    /// Ranges that a recovery quarantined.
+    pub quarantined: u64,
+    /// What the device did wrong.
+    pub device: DeviceCounts,
+    /// What became of the logs it failed.
+    pub watch: WatchCounts,
 }
 
 impl Counters {
@@ -81,6 +90,12 @@ impl Counters {
         self.set_aside += disk.set_aside;
         self.rolls_at_cut += disk.rolls_at_cut;
         self.hostile += hostile;
+    }
+
+    /// Takes what the device did and what came of it.
+    pub fn take_faults(&mut self, device: &DeviceCounts, watch: &WatchCounts) {
+        self.device = *device;
+        self.watch = *watch;
     }
 
     /// Takes what a process that ends now counted.
@@ -102,46 +117,100 @@ impl Counters {
 
     /// Adds another's counts.
     pub fn add(&mut self, other: &Counters) {
-        for ((_, mine, _), (_, theirs, _)) in self.rows_mut().into_iter().zip(other.rows()) {
+        for ((_, mine, _), (_, theirs, _)) in
+            self.rows_mut().into_iter().zip(other.rows(Profile::Crash))
+        {
             *mine += theirs;
         }
     }
 
-    /// Name and count of each row, and whether it must happen.
+    /// Name and count of each row, and whether it must happen under a profile.
     #[must_use]
-    pub fn rows(&self) -> Vec<(&'static str, u64, bool)> {
+    pub fn rows(&self, profile: Profile) -> Vec<(&'static str, u64, bool)> {
         let mut copy = self.clone();
-        copy.rows_mut().into_iter().map(|(name, count, must)| (name, *count, must)).collect()
+        let row = |(name, count, when): Row<'_>| {
+            let must = match when {
+                When::Always => true,
+                When::In(profiles) => profiles.contains(&profile) || profile == Profile::Mixed,
+            };
+            (name, *count, must)
+        };
+        copy.rows_mut().into_iter().map(row).collect()
     }
 
-    fn rows_mut(&mut self) -> Vec<(&'static str, &mut u64, bool)> {
-        vec![
-            ("cuts", &mut self.cuts, true),
-            ("crashes", &mut self.crashes, true),
-            ("clean_stops", &mut self.clean_stops, true),
-            ("cuts_in_recovery", &mut self.cuts_in_recovery, true),
-            ("recoveries_compared", &mut self.recoveries_compared, true),
-            ("sent", &mut self.sent, true),
-            ("acked", &mut self.acked, true),
-            ("polled", &mut self.polled, true),
-            ("survived", &mut self.survived, true),
-            ("commits", &mut self.commits, true),
-            ("dropped", &mut self.dropped, true),
-            ("hostile", &mut self.hostile, true),
-            ("torn_tails", &mut self.torn_tails, true),
-            ("torn_headers", &mut self.torn_headers, true),
-            ("torn_payloads", &mut self.torn_payloads, true),
-            ("forged_rejected", &mut self.forged_rejected, true),
-            ("stale_rejected", &mut self.stale_rejected, true),
-            ("rolls_at_cut", &mut self.rolls_at_cut, true),
-            ("appended_in_block", &mut self.appended_in_block, true),
-            ("checkpoints_unusable", &mut self.checkpoints_unusable, true),
-            ("cold_read_bytes", &mut self.cold_read_bytes, true),
-            ("shard_changes", &mut self.shard_changes, true),
-            ("settings_lowered", &mut self.settings_lowered, true),
-            ("dedupe_after_recovery", &mut self.dedupe_after_recovery, true),
-            ("rolls", &mut self.rolls, true),
-            ("set_aside", &mut self.set_aside, true),
-        ]
+    fn rows_mut(&mut self) -> Vec<Row<'_>> {
+        let mut rows = vec![
+            ("cuts", &mut self.cuts, When::Always),
+            ("crashes", &mut self.crashes, When::Always),
+            ("clean_stops", &mut self.clean_stops, When::Always),
+            ("cuts_in_recovery", &mut self.cuts_in_recovery, When::Always),
+            ("recoveries_compared", &mut self.recoveries_compared, When::In(CRASH)),
+            ("sent", &mut self.sent, When::Always),
+            ("acked", &mut self.acked, When::Always),
+            ("polled", &mut self.polled, When::Always),
+            ("survived", &mut self.survived, When::Always),
+            ("commits", &mut self.commits, When::Always),
+            ("dropped", &mut self.dropped, When::Always),
+            ("hostile", &mut self.hostile, When::Always),
+            ("torn_tails", &mut self.torn_tails, When::Always),
+            ("torn_headers", &mut self.torn_headers, When::In(CRASH)),
+            ("torn_payloads", &mut self.torn_payloads, When::In(CRASH)),
+            ("forged_rejected", &mut self.forged_rejected, When::In(CRASH)),
+            ("stale_rejected", &mut self.stale_rejected, When::In(CRASH)),
+            ("rolls_at_cut", &mut self.rolls_at_cut, When::In(CRASH)),
+            ("appended_in_block", &mut self.appended_in_block, When::In(CRASH)),
+            ("checkpoints_unusable", &mut self.checkpoints_unusable, When::In(CRASH)),
+            ("cold_read_bytes", &mut self.cold_read_bytes, When::Always),
+            ("shard_changes", &mut self.shard_changes, When::Always),
+            ("settings_lowered", &mut self.settings_lowered, When::Always),
+            ("dedupe_after_recovery", &mut self.dedupe_after_recovery, When::Always),
+            ("rolls", &mut self.rolls, When::Always),
+            ("set_aside", &mut self.set_aside, When::In(CRASH)),
+        ];
+        let device = &mut self.device;
+        rows.extend([
+            ("write_errors", &mut device.write_errors, When::In(EIO_OR_SPACE)),
+            ("short_writes", &mut device.short_writes, When::In(EIO)),
+            ("flush_errors", &mut device.flush_errors, When::In(EIO)),
+            ("writes_robbed", &mut device.robbed, When::In(EIO)),
+            ("read_errors", &mut device.read_errors, When::In(EIO)),
+            ("name_errors", &mut device.name_errors, When::In(EIO)),
+            ("slow_requests", &mut device.slow, When::In(EIO_OR_SPACE)),
+            ("allocations_refused", &mut device.refusals, When::In(SPACE)),
+            ("flushes_ignored", &mut device.flushes_ignored, When::In(LIAR)),
+            ("writes_lost", &mut device.writes_lost, When::In(LIAR)),
+            ("writes_misplaced", &mut device.writes_misplaced, When::In(LIAR)),
+        ]);
+        let watch = &mut self.watch;
+        rows.extend([
+            ("poisoned_by_write", &mut watch.by_write, When::In(EIO_OR_SPACE)),
+            ("poisoned_by_short_write", &mut watch.by_short_write, When::In(EIO)),
+            ("poisoned_by_flush", &mut watch.by_flush, When::In(EIO)),
+            ("poisoned_by_other_flush", &mut watch.by_other_flush, When::In(EIO)),
+            ("poisoned_from_other_shard", &mut watch.by_other_shard, When::In(EIO)),
+            ("recovery_flushes_failed", &mut watch.by_sync, When::In(EIO)),
+            ("poisoned_by_metadata", &mut watch.by_name, When::In(EIO)),
+            ("produces_refused", &mut watch.refused, When::In(EIO_OR_SPACE)),
+            ("logs_resumed", &mut watch.resumed, When::In(SPACE)),
+            ("starts_refused", &mut self.starts_refused, When::In(EIO)),
+            ("logs_closed", &mut self.logs_closed, When::In(EIO)),
+            ("quarantined", &mut self.quarantined, When::In(LIAR)),
+        ]);
+        rows
     }
 }
+
+const CRASH: &[Profile] = &[Profile::Crash];
+const EIO: &[Profile] = &[Profile::Eio];
+const SPACE: &[Profile] = &[Profile::Space];
+const EIO_OR_SPACE: &[Profile] = &[Profile::Eio, Profile::Space];
+const LIAR: &[Profile] = &[Profile::Liar];
+
+/// Under which profiles a state must come up in a long run.
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Always,
+    In(&'static [Profile]),
+}
+
+type Row<'a> = (&'static str, &'a mut u64, When);

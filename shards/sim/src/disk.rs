@@ -4,12 +4,16 @@
 //! Invariant: C1 alignment, C2 what a flush covers, C6 nobody touches bytes in flight: else a panic.
 //! Not here: when a completion comes (`world.rs`), bytes (`file.rs`), names (`names.rs`).
 
+mod failing;
+mod submit;
+
+use crate::device::{Device, Fate};
 use crate::file::{CutMood, File};
 use crate::names::{Names, plain_name};
-use crate::rng::{Rng, hash_bytes, mix};
+use crate::rng::Rng;
 use ringway_log::blocks::{Blocks, Slice};
 use ringway_log::io::{
-    Dir, ENOENT, Errno, FileId, IoDone, IoId, IoOk, IoRequest, SegmentName, SmallFile,
+    Dir, EIO, ENOENT, ENOSPC, Errno, FileId, IoDone, IoId, IoOk, IoRequest, SegmentName, SmallFile,
 };
 use ringway_wire::ids::LogKey;
 use std::collections::BTreeMap;
@@ -31,6 +35,42 @@ enum Work {
     List { dir: Dir },
     ReadSmall { file: SmallFile },
     PutSmall { file: SmallFile, body: Option<Vec<u8>> },
+}
+
+/// A request in flight.
+#[derive(Clone, Debug)]
+struct Held {
+    id: IoId,
+    work: Work,
+    fate: Option<Fate>,
+    /// A flush of the device failed while this durable write was under way (P12).
+    tainted: bool,
+}
+
+/// A request that was taken over.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Names it for [`Disk::complete`].
+    pub op: u64,
+    /// How long it is likely to take.
+    pub weight: Weight,
+    /// … and how much longer.
+    pub delay_ns: u64,
+}
+
+/// How a log's device failed it (P11, P12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Its write failed.
+    Write,
+    /// Its write was short.
+    Short,
+    /// The flush of its own write failed.
+    Flush,
+    /// The flush of another write failed while its own was under way.
+    OtherFlush,
+    /// A flush by itself failed: of a log in recovery.
+    Sync,
 }
 
 /// How long a request is likely to take.
@@ -65,10 +105,16 @@ pub struct Disk {
     block: usize,
     files: Vec<File>,
     names: Names,
+    /// Log of each file.
+    owners: Vec<LogKey>,
     slots: Vec<Option<usize>>,
-    works: BTreeMap<u64, (IoId, Work)>,
+    works: BTreeMap<u64, Held>,
     next_op: u64,
     order: u64,
+    /// Flushes that failed in this life (C10).
+    flush_failures: u64,
+    /// What it does wrong.
+    pub device: Device,
     /// Counts for the report.
     pub counts: DiskCounts,
 }
@@ -81,24 +127,28 @@ impl Disk {
             block,
             files: Vec::new(),
             names: Names::default(),
+            owners: Vec::new(),
             slots: Vec::new(),
             works: BTreeMap::new(),
             next_op: 0,
             order: 0,
+            flush_failures: 0,
+            device: Device::default(),
             counts: DiskCounts::default(),
         }
     }
 
-    /// Takes a request over; the number names it for [`Disk::complete`].
+    /// Takes a request over.
     ///
     /// # Panics
     /// When the request breaks C1, names a file that is not open, or writes beyond what is allocated.
     pub fn submit(
         &mut self,
+        now_ns: u64,
         request: &IoRequest,
         gather: &[Slice],
         blocks: Option<&mut Blocks>,
-    ) -> (u64, Weight) {
+    ) -> Taken {
         let op = self.next_op;
         self.next_op += 1;
         let (id, work, weight) = match request {
@@ -116,148 +166,97 @@ impl Disk {
             }
             other => self.submit_name(other),
         };
-        self.works.insert(op, (id, work));
-        (op, weight)
+        let (fate, delay_ns) = self.device.meet(now_ns, submit::asked(&work));
+        self.works.insert(op, Held { id, work, fate, tainted: false });
+        Taken { op, weight, delay_ns }
     }
 
-    fn submit_write(
-        &mut self,
-        op: u64,
-        file: FileId,
-        at: u64,
-        slices: &[Slice],
-        durable: bool,
-        blocks: Option<&Blocks>,
-    ) -> Work {
-        let at = to_usize(at);
-        assert!(at.is_multiple_of(self.block), "C1: write at {at}");
-        let mut bytes = Vec::new();
-        for slice in slices {
-            self.check_slice(*slice);
-            if let Some(blocks) = blocks {
-                bytes.extend_from_slice(blocks.bytes(*slice));
-            }
-        }
-        assert!(!bytes.is_empty(), "C1: empty write at {at}");
-        let file = self.inode(file);
-        let target = &mut self.files[file];
-        assert!(
-            at + bytes.len() <= target.size(),
-            "P17: write of {}..{} into a file of {}",
-            at,
-            at + bytes.len(),
-            target.size()
-        );
-        let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        target.submit(op, at, bytes);
-        Work::Write { file, slices: slices.to_vec(), bytes: count, durable }
+    /// The log that an open file belongs to.
+    #[must_use]
+    pub fn log_of(&self, file: FileId) -> LogKey {
+        self.owners[self.inode(file)]
     }
 
-    fn submit_read(
-        &mut self,
-        file: FileId,
-        at: u64,
-        into: Slice,
-        blocks: Option<&mut Blocks>,
-    ) -> Work {
-        let at = to_usize(at);
-        assert!(at.is_multiple_of(self.block), "C1: read at {at}");
-        self.check_slice(into);
-        if let Some(blocks) = blocks {
-            // Enough of every sector that whoever looks too early sees no header and no right CRC.
-            for sector in blocks.target_mut(into).chunks_mut(crate::file::SECTOR) {
-                sector[..64].fill(0xDB);
-            }
-        }
-        Work::Read { file: self.inode(file), at, into }
-    }
-
-    fn submit_name(&mut self, request: &IoRequest) -> (IoId, Work, Weight) {
-        match request {
-            IoRequest::Prepare { id, name, bytes, .. } => {
-                let slot = self.free_slot();
-                let work = Work::Prepare { slot, bytes: to_usize(*bytes), log: name.log };
-                (*id, work, Weight::Allocation)
-            }
-            IoRequest::Adopt { id, file, name } => {
-                (*id, Work::Adopt { file: self.inode(*file), name: *name }, Weight::Name)
-            }
-            IoRequest::Extend { id, file, to, .. } => {
-                let file = self.inode(*file);
-                let work = Work::Resize { file, bytes: to_usize(*to), durable: true };
-                (*id, work, Weight::Allocation)
-            }
-            IoRequest::Trim { id, file, bytes } => {
-                let file = self.inode(*file);
-                (*id, Work::Resize { file, bytes: to_usize(*bytes), durable: false }, Weight::Name)
-            }
-            IoRequest::Open { id, name } => (*id, Work::Open { name: *name }, Weight::Name),
-            IoRequest::Close { id, file } => (*id, Work::Close { slot: file.0 }, Weight::Name),
-            IoRequest::Unlink { id, name } => (*id, Work::Unlink { name: *name }, Weight::Name),
-            IoRequest::SetAside { id, name } => {
-                self.counts.set_aside += 1;
-                (*id, Work::Unlink { name: *name }, Weight::Name)
-            }
-            IoRequest::RemoveLog { id, log } => (*id, Work::RemoveLog { log: *log }, Weight::Name),
-            IoRequest::SyncDir { id, dir } => {
-                (*id, Work::SyncDir { dir: *dir, mark: self.order }, Weight::Flush)
-            }
-            IoRequest::List { id, dir } => (*id, Work::List { dir: *dir }, Weight::Name),
-            IoRequest::ReadSmall { id, file } => {
-                (*id, Work::ReadSmall { file: *file }, Weight::Transfer)
-            }
-            IoRequest::WriteSmall { id, file, body } => {
-                let body = Some(body.clone());
-                (*id, Work::PutSmall { file: *file, body }, Weight::Flush)
-            }
-            IoRequest::RemoveSmall { id, file } => {
-                (*id, Work::PutSmall { file: *file, body: None }, Weight::Flush)
-            }
-            IoRequest::Write { id, .. }
-            | IoRequest::Read { id, .. }
-            | IoRequest::Flush { id, .. } => (*id, Work::List { dir: Dir::Root }, Weight::Name),
-        }
-    }
-
-    /// A request is due: its effect happens now. `None` when a cut or crash swallowed it.
+    /// A request is due: its effect happens now. `None` when a cut or crash swallowed it. With it comes
+    /// the log that must be poisoned from here on, if one must.
     ///
     /// # Panics
     /// When somebody changed bytes in flight (C6).
-    pub fn complete(&mut self, op: u64, blocks: Option<&mut Blocks>) -> Option<IoDone> {
-        let (id, work) = self.works.remove(&op)?;
+    pub fn complete(
+        &mut self,
+        op: u64,
+        blocks: Option<&mut Blocks>,
+    ) -> Option<(IoDone, Option<(LogKey, Failure)>)> {
+        let Held { id, work, fate, tainted } = self.works.remove(&op)?;
         let order = self.order;
         self.order += 1;
+        let mut failed = None;
         let result = match work {
             Work::Write { file, slices, bytes, durable } => {
-                let written = self.files[file].complete(op, order);
-                if let Some(blocks) = blocks {
-                    let mut from = 0;
-                    for slice in &slices {
-                        let to = from + slice.len();
-                        assert!(
-                            blocks.bytes(*slice) == &written[from..to],
-                            "C6: bytes of {slice:?} changed while they were being written"
-                        );
-                        from = to;
-                    }
-                }
-                if durable {
-                    self.files[file].settle_one(op);
-                }
-                Ok(IoOk::Bytes(bytes))
+                self.check_unchanged(file, op, order, &slices, blocks.as_deref());
+                let (result, failure) = self.complete_write(op, file, (bytes, durable), fate);
+                let other = (tainted && failure.is_none()).then_some(Failure::OtherFlush);
+                failed = failure.or(other).map(|failure| (self.owners[file], failure));
+                result
             }
+            Work::Read { .. } if fate.is_some() => Err(EIO),
             Work::Read { file, at, into } => {
                 let count =
                     blocks.map_or(0, |blocks| self.files[file].read(at, blocks.target_mut(into)));
                 Ok(IoOk::Bytes(u32::try_from(count).unwrap_or(0)))
             }
-            Work::Flush { file, mark } => {
-                self.files[file].flush(mark);
-                Ok(IoOk::Done)
-            }
-            other => self.complete_name(other, order),
+            Work::Flush { file, mark } => match fate {
+                None => {
+                    self.files[file].flush(mark);
+                    Ok(IoOk::Done)
+                }
+                Some(Fate::Ignored) => Ok(IoOk::Done),
+                Some(fate) => {
+                    if fate == Fate::FlushFailed {
+                        self.flush_failed();
+                    }
+                    failed = Some((self.owners[file], Failure::Sync));
+                    Err(EIO)
+                }
+            },
+            other => match fate {
+                None => self.complete_name(other, order),
+                Some(Fate::Refused) => Err(ENOSPC),
+                Some(_) => {
+                    // Done, and the answer is an error all the same; or not done.
+                    let flushes = has_flush(&other);
+                    if self.device.rng().percent(50) {
+                        self.half_do(other);
+                    }
+                    if flushes && self.device.rng().percent(50) {
+                        self.flush_failed();
+                    }
+                    Err(EIO)
+                }
+            },
         };
-        Some(IoDone { id, result, flush_failures: 0 })
+        Some((IoDone { id, result, flush_failures: self.flush_failures }, failed))
+    }
+
+    fn check_unchanged(
+        &mut self,
+        file: usize,
+        op: u64,
+        order: u64,
+        slices: &[Slice],
+        blocks: Option<&Blocks>,
+    ) {
+        let written = self.files[file].complete(op, order);
+        let Some(blocks) = blocks else { return };
+        let mut from = 0;
+        for slice in slices {
+            let to = from + slice.len();
+            assert!(
+                blocks.bytes(*slice) == &written[from..to],
+                "C6: bytes of {slice:?} changed while they were being written"
+            );
+            from = to;
+        }
     }
 
     fn complete_name(&mut self, work: Work, order: u64) -> Result<IoOk, Errno> {
@@ -265,6 +264,7 @@ impl Disk {
             Work::Prepare { slot, bytes, log } => {
                 self.names.make_log(log);
                 self.files.push(File::new(bytes));
+                self.owners.push(log);
                 self.slots[slot as usize] = Some(self.files.len() - 1);
                 return Ok(IoOk::File { file: FileId(slot), bytes: bytes as u64 });
             }
@@ -303,7 +303,7 @@ impl Disk {
     /// Power goes: what was not durable survives in any part.
     pub fn cut(&mut self, rng: &mut Rng) {
         let mood = CutMood::draw(rng);
-        let adopting = self.works.values().any(|(_, work)| matches!(work, Work::Adopt { .. }));
+        let adopting = self.works.values().any(|held| matches!(held.work, Work::Adopt { .. }));
         self.counts.rolls_at_cut += u64::from(adopting || self.names.has_new_segments());
         self.half_done(rng);
         self.names.cut(rng);
@@ -328,28 +328,33 @@ impl Disk {
     /// Requests on names that were in flight: each happened, volatile, or did not.
     fn half_done(&mut self, rng: &mut Rng) {
         let works = std::mem::take(&mut self.works);
-        for (_, work) in works.into_values() {
-            if !rng.percent(50) {
-                continue;
+        for held in works.into_values() {
+            if rng.percent(50) {
+                self.half_do(held.work);
             }
-            let order = self.order;
-            self.order += 1;
-            match work {
-                Work::Adopt { file, name } => self.names.set(order, name, Some(file)),
-                Work::Unlink { name } => self.names.set(order, name, None),
-                Work::Resize { file, bytes, .. } => self.files[file].resize(bytes, false),
-                Work::PutSmall { file, body } => self.names.put_small(order, file, body, false),
-                Work::RemoveLog { log } => self.names.remove_log(order, log),
-                Work::Prepare { log, .. } => self.names.make_log(log),
-                Work::Flush { .. } | Work::SyncDir { .. } | Work::Write { .. } => {}
-                Work::Read { .. } | Work::Open { .. } | Work::Close { .. } => {}
-                Work::List { .. } | Work::ReadSmall { .. } => {}
-            }
+        }
+    }
+
+    /// A request on names has its effect, volatile, whatever its requester hears.
+    fn half_do(&mut self, work: Work) {
+        let order = self.order;
+        self.order += 1;
+        match work {
+            Work::Adopt { file, name } => self.names.set(order, name, Some(file)),
+            Work::Unlink { name } => self.names.set(order, name, None),
+            Work::Resize { file, bytes, .. } => self.files[file].resize(bytes, false),
+            Work::PutSmall { file, body } => self.names.put_small(order, file, body, false),
+            Work::RemoveLog { log } => self.names.remove_log(order, log),
+            Work::Prepare { log, .. } => self.names.make_log(log),
+            Work::Flush { .. } | Work::SyncDir { .. } | Work::Write { .. } => {}
+            Work::Read { .. } | Work::Open { .. } | Work::Close { .. } => {}
+            Work::List { .. } | Work::ReadSmall { .. } => {}
         }
     }
 
     fn forget_process(&mut self) {
         self.works.clear();
+        self.flush_failures = 0;
         self.slots.clear();
         let live = self.names.live_files();
         for (index, file) in self.files.iter_mut().enumerate() {
@@ -447,35 +452,18 @@ impl Disk {
     }
 }
 
-/// Folds a request into the trace hash.
-#[must_use]
-pub fn hash_request(hash: u64, request: &IoRequest) -> u64 {
-    let kind = |n: u64, id: &IoId| mix(mix(hash, n), id.0);
-    match request {
-        IoRequest::Write { id, file, at, data, .. } => {
-            mix(mix(kind(1, id), u64::from(file.0)), at ^ (u64::from(data.end - data.start) << 56))
-        }
-        IoRequest::Read { id, file, at, .. } => mix(mix(kind(2, id), u64::from(file.0)), *at),
-        IoRequest::Flush { id, file } => mix(kind(3, id), u64::from(file.0)),
-        IoRequest::Prepare { id, name, bytes, .. } => {
-            mix(mix(kind(4, id), name.base_offset), *bytes)
-        }
-        IoRequest::Adopt { id, name, .. } => mix(kind(5, id), name.base_offset),
-        IoRequest::Extend { id, to, .. } => mix(kind(6, id), *to),
-        IoRequest::Trim { id, bytes, .. } => mix(kind(7, id), *bytes),
-        IoRequest::Open { id, name } => mix(kind(8, id), name.base_offset),
-        IoRequest::Close { id, file } => mix(kind(9, id), u64::from(file.0)),
-        IoRequest::Unlink { id, name } => mix(kind(10, id), name.base_offset),
-        IoRequest::SetAside { id, name } => mix(kind(11, id), name.base_offset),
-        IoRequest::RemoveLog { id, log } => mix(kind(12, id), log.topic_id),
-        IoRequest::SyncDir { id, .. } => kind(13, id),
-        IoRequest::List { id, .. } => kind(14, id),
-        IoRequest::ReadSmall { id, .. } => kind(15, id),
-        IoRequest::WriteSmall { id, body, .. } => hash_bytes(kind(16, id), body),
-        IoRequest::RemoveSmall { id, .. } => kind(17, id),
+/// Whether a request on names flushes something before it is done.
+fn has_flush(work: &Work) -> bool {
+    match work {
+        Work::Prepare { .. } | Work::SyncDir { .. } | Work::PutSmall { .. } => true,
+        Work::Resize { durable, .. } => *durable,
+        _ => false,
     }
 }
 
 fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

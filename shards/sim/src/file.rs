@@ -39,6 +39,26 @@ pub enum Tear {
     Mixed,
 }
 
+impl Tear {
+    /// Any of them.
+    pub fn any(rng: &mut Rng) -> Tear {
+        let all = [Tear::None, Tear::All, Tear::Sectors, Tear::Prefix, Tear::Hole, Tear::Mixed];
+        rng.pick(&all)
+    }
+
+    /// Whether a sector survives; `chosen` is the one that this tear turns about.
+    fn keeps(self, sector: usize, chosen: usize, rng: &mut Rng) -> bool {
+        match self {
+            Tear::None => false,
+            Tear::All => true,
+            Tear::Sectors => rng.percent(50),
+            Tear::Prefix => sector < chosen,
+            Tear::Hole => sector != chosen,
+            Tear::Mixed => sector == chosen || rng.percent(85),
+        }
+    }
+}
+
 /// One file.
 #[derive(Clone, Debug, Default)]
 pub struct File {
@@ -181,19 +201,63 @@ impl File {
         self.pending = kept;
     }
 
+    /// A write that arrived in part: the sectors that did are written, none is flushed.
+    pub fn keep_part(&mut self, op: u64, tear: Tear, rng: &mut Rng) {
+        let Some(write) = self.take(op) else { return };
+        let sectors = write.bytes.len() / SECTOR;
+        let chosen = rng.index(sectors.max(1));
+        let mut runs: Vec<(usize, usize)> = Vec::new();
+        for sector in 0..sectors {
+            if tear.keeps(sector, chosen, rng) {
+                match runs.last_mut().filter(|run| run.1 == sector) {
+                    Some(run) => run.1 += 1,
+                    None => runs.push((sector, sector + 1)),
+                }
+            }
+        }
+        for (from, to) in runs {
+            let bytes = write.bytes[from * SECTOR..to * SECTOR].to_vec();
+            self.pending.push(Pending { at: write.at + from * SECTOR, bytes, ..write.clone() });
+        }
+    }
+
+    /// A write that moved its first `bytes` only.
+    pub fn shorten(&mut self, op: u64, bytes: usize) {
+        let Some(mut write) = self.take(op) else { return };
+        write.bytes.truncate(bytes);
+        if bytes > 0 {
+            self.pending.push(write);
+        }
+    }
+
+    /// A write that never happened.
+    pub fn forget(&mut self, op: u64) {
+        let _ = self.take(op);
+    }
+
+    /// A write that lands `by` bytes behind its place, or before it; nowhere, if there is no such place.
+    pub fn misplace(&mut self, op: u64, by: usize, forward: bool) {
+        let Some(write) = self.take(op) else { return };
+        let at = if forward { Some(write.at + by) } else { write.at.checked_sub(by) };
+        let Some(at) = at.filter(|at| at + write.bytes.len() <= self.size) else { return };
+        self.pending.push(Pending { at, ..write });
+    }
+
+    /// Any written and unflushed write may be gone (C7).
+    pub fn lose_unflushed(&mut self, rng: &mut Rng) {
+        self.pending.retain(|write| write.completed.is_none() || rng.percent(50));
+    }
+
+    fn take(&mut self, op: u64) -> Option<Pending> {
+        let index = self.pending.iter().position(|write| write.op == op)?;
+        Some(self.pending.remove(index))
+    }
+
     fn tear(&mut self, write: &Pending, tear: Tear, rng: &mut Rng) {
         let sectors = write.bytes.len() / SECTOR;
         let chosen = rng.index(sectors.max(1));
         for sector in 0..sectors {
-            let keep = match tear {
-                Tear::None => false,
-                Tear::All => true,
-                Tear::Sectors => rng.percent(50),
-                Tear::Prefix => sector < chosen,
-                Tear::Hole => sector != chosen,
-                Tear::Mixed => sector == chosen || rng.percent(85),
-            };
-            if keep {
+            if tear.keeps(sector, chosen, rng) {
                 let from = sector * SECTOR;
                 self.store(write.at + from, &write.bytes[from..from + SECTOR]);
             }
@@ -267,14 +331,7 @@ impl CutMood {
             CutMood::Nothing => Tear::None,
             CutMood::Everything => Tear::All,
             CutMood::Torn => rng.pick(&[Tear::Sectors, Tear::Prefix, Tear::Hole, Tear::Mixed]),
-            CutMood::Any => rng.pick(&[
-                Tear::None,
-                Tear::All,
-                Tear::Sectors,
-                Tear::Prefix,
-                Tear::Hole,
-                Tear::Mixed,
-            ]),
+            CutMood::Any => Tear::any(rng),
         }
     }
 }

@@ -9,15 +9,29 @@
 use ringway_sim::arguments::{Arguments, USAGE};
 use ringway_sim::counters::Counters;
 use ringway_sim::process::Pool;
-use ringway_sim::{history, mutant, world};
+use ringway_sim::shrink::{Only, shrink};
+use ringway_sim::world::{Outcome, Task};
+use ringway_sim::{history, mutant, seeds, world};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// From so many seeds on, every state that must come up has to.
+const MUST_HAPPEN_SEEDS: u64 = 500;
+
 thread_local! {
     /// What the last panic of this thread said.
     static LAST_PANIC: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Something that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Broken {
+    seed: u64,
+    life: u32,
+    invariant: String,
+    detail: String,
 }
 
 /// What one worker found.
@@ -25,8 +39,7 @@ thread_local! {
 struct Found {
     counters: Counters,
     seeds: u64,
-    /// Seed, life, invariant, detail.
-    violations: Vec<(u64, u32, String, String)>,
+    broken: Vec<Broken>,
     hash: u64,
 }
 
@@ -75,91 +88,158 @@ fn check(whole: bool) -> ExitCode {
 }
 
 fn report(arguments: &Arguments) -> ExitCode {
+    let seeds = match seeds_of(arguments) {
+        Ok(seeds) => seeds,
+        Err(text) => {
+            eprintln!("{text}");
+            return ExitCode::from(2);
+        }
+    };
     let started = Instant::now();
     let found: Vec<Found> = std::thread::scope(|scope| {
+        let (jobs, seeds) = (usize::try_from(arguments.jobs).unwrap_or(1), &seeds);
         let workers: Vec<_> =
-            (0..arguments.jobs).map(|job| scope.spawn(move || work(arguments, job))).collect();
+            (0..jobs).map(|job| scope.spawn(move || work(arguments, seeds, job))).collect();
         workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
     });
-    let seconds = started.elapsed().as_secs_f64().max(0.001);
-    let mut counters = Counters::default();
-    let mut violations = Vec::new();
-    let mut seeds = 0;
-    let mut hash = 0;
+    let mut all = Found::default();
     for one in found {
-        counters.add(&one.counters);
-        violations.extend(one.violations);
-        seeds += one.seeds;
-        hash ^= one.hash;
+        all.counters.add(&one.counters);
+        all.broken.extend(one.broken);
+        all.seeds += one.seeds;
+        all.hash ^= one.hash;
     }
-    violations.sort();
-    for (seed, life, invariant, detail) in &violations {
-        println!(
-            "SEED={seed} PROFILE={} COMMIT={} LIFE={life} INVARIANT={invariant} {detail}",
-            arguments.profile,
-            commit()
-        );
-        let mutant =
-            arguments.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
-        println!(
-            "  repeat: ringway-sim --seed {seed} --profile {} --trace{mutant}",
-            arguments.profile
-        );
+    all.broken.sort();
+    summary(arguments, &all, started.elapsed().as_secs_f64().max(0.001));
+    for (place, broken) in all.broken.iter().enumerate() {
+        tell(arguments, broken, place == 0);
     }
-    let failures = counters.cuts + counters.crashes + counters.cuts_in_recovery;
-    let rate = failures as f64 / seconds;
-    let per_core = failures as f64 / cpu_seconds().unwrap_or(seconds).max(0.01);
-    println!(
-        "seeds {seeds} cuts {failures} cuts/s {rate:.0} cuts/s/core {per_core:.0} seconds {seconds:.1} \
-         violations {} trace {hash:016x}",
-        violations.len()
-    );
-    for (name, count, must_happen) in counters.rows() {
-        let missing = if must_happen && count == 0 { "  MUST HAPPEN" } else { "" };
-        println!("  {name} {count}{missing}");
-    }
-    let missing = counters.rows().iter().any(|(_, count, must)| *must && *count == 0);
-    let enough = seeds >= 1000 && arguments.mutant.is_none();
-    if violations.is_empty() && !(missing && enough) {
+    let missing = |(_, count, must): &(&str, u64, bool)| *must && *count == 0;
+    let missing = all.counters.rows(arguments.profile).iter().any(missing);
+    let enough = all.seeds >= MUST_HAPPEN_SEEDS && arguments.mutant.is_none();
+    if all.broken.is_empty() && !(missing && enough) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     }
 }
 
-fn work(arguments: &Arguments, job: u64) -> Found {
+/// Seeds to run: those that once failed first, when there are many.
+fn seeds_of(arguments: &Arguments) -> Result<Vec<u64>, String> {
+    let many = arguments.seeds > 1 && arguments.mutant.is_none();
+    let mut seeds = if many { seeds::committed(arguments.profile)? } else { Vec::new() };
+    seeds.extend(arguments.first..arguments.first + arguments.seeds);
+    Ok(seeds)
+}
+
+fn summary(arguments: &Arguments, all: &Found, seconds: f64) {
+    let counters = &all.counters;
+    let failures = counters.cuts + counters.crashes + counters.cuts_in_recovery;
+    let rate = failures as f64 / seconds;
+    let per_core = failures as f64 / cpu_seconds().unwrap_or(seconds).max(0.01);
+    println!(
+        "profile {} seeds {} cuts {failures} cuts/s {rate:.0} cuts/s/core {per_core:.0} seconds {seconds:.1} \
+         violations {} trace {:016x}",
+        arguments.profile.name(),
+        all.seeds,
+        all.broken.len(),
+        all.hash
+    );
+    for (name, count, must_happen) in counters.rows(arguments.profile) {
+        let missing = if must_happen && count == 0 { "  MUST HAPPEN" } else { "" };
+        println!("  {name} {count}{missing}");
+    }
+}
+
+/// Tells what did not hold and how to see it again; of the first one a small part that still fails.
+fn tell(arguments: &Arguments, broken: &Broken, small: bool) {
+    let Broken { seed, life, invariant, detail } = broken;
+    let profile = arguments.profile.name();
+    println!(
+        "SEED={seed} PROFILE={profile} COMMIT={} LIFE={life} INVARIANT={invariant} {detail}",
+        commit()
+    );
+    let mutant =
+        arguments.mutant.as_ref().map_or(String::new(), |name| format!(" --mutant {name}"));
+    let repeat = format!("ringway-sim --seed {seed} --profile {profile} --trace{mutant}");
+    println!("  repeat: {repeat}");
+    if small && arguments.mutant.is_none() && arguments.only == Only::default() {
+        let (plans, clients) = world::plans(*seed, arguments.profile);
+        let clients = u32::try_from(clients).unwrap_or(0);
+        let mut pool = Pool::default();
+        // A panic keeps the blocks of its run: fewer of those.
+        let runs_max = if invariant == "PANIC" { 40 } else { 250 };
+        let only = shrink(&plans, clients, runs_max, &mut |only| {
+            let task = Task { only: only.clone(), ..Task::new(*seed, arguments.profile) };
+            let (found, back) = run_one(&task, std::mem::take(&mut pool));
+            pool = back;
+            found.err().is_some_and(|other| other.invariant == *invariant)
+        });
+        let left = only.of(plans.clone());
+        let troubles: usize = left.iter().map(|(_, plan)| plan.troubles.len()).sum();
+        println!(
+            "  shrunk: {} of {} lives, {troubles} troubles: {repeat} --only '{only}'",
+            left.len(),
+            plans.len()
+        );
+    }
+}
+
+fn work(arguments: &Arguments, seeds: &[u64], job: usize) -> Found {
     let mut found = Found::default();
     let mut pool = Pool::default();
-    let mut seed = arguments.first + job;
-    while seed < arguments.first + arguments.seeds {
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            world::run(seed, arguments.trace, std::mem::take(&mut pool))
-        }));
+    for seed in seeds.iter().skip(job).step_by(usize::try_from(arguments.jobs).unwrap_or(1)) {
+        let only = arguments.only.clone();
+        let task = Task { seed: *seed, profile: arguments.profile, only, trace: arguments.trace };
+        let (ran, back) = run_one(&task, std::mem::take(&mut pool));
+        pool = back;
         found.seeds += 1;
         match ran {
-            Ok((outcome, back)) => {
-                pool = back;
+            Ok(outcome) => {
                 found.hash ^= outcome.hash;
                 found.counters.add(&outcome.counters);
-                for line in outcome.lines {
-                    println!("{line}");
-                }
-                if let Some((life, violation)) = outcome.violation {
-                    let invariant = violation.invariant.to_owned();
-                    found.violations.push((seed, life, invariant, violation.detail));
+                if arguments.twice {
+                    let (again, back) = run_one(&task, std::mem::take(&mut pool));
+                    pool = back;
+                    let hash = again.map_or(0, |again| again.hash);
+                    if hash != outcome.hash {
+                        let detail = format!("traces {:016x} and {hash:016x}", outcome.hash);
+                        let invariant = "M1".to_owned();
+                        found.broken.push(Broken { seed: *seed, life: 0, invariant, detail });
+                    }
                 }
             }
-            Err(_) => {
-                let text = LAST_PANIC.take().unwrap_or_default();
-                found.violations.push((seed, 0, "PANIC".to_owned(), text));
-            }
+            Err(broken) => found.broken.push(broken),
         }
-        if found.violations.len() as u64 >= arguments.violations_max {
+        if found.broken.len() as u64 >= arguments.violations_max {
             break;
         }
-        seed += arguments.jobs;
     }
     found
+}
+
+/// One run; a panic is told by the rule that its text begins with.
+fn run_one(task: &Task, pool: Pool) -> (Result<Outcome, Broken>, Pool) {
+    let seed = task.seed;
+    match catch_unwind(AssertUnwindSafe(|| world::run(task, pool))) {
+        Ok((mut outcome, pool)) => {
+            for line in outcome.lines.drain(..) {
+                println!("{line}");
+            }
+            match outcome.violation.take() {
+                None => (Ok(outcome), pool),
+                Some((life, violation)) => {
+                    let invariant = violation.invariant.to_owned();
+                    (Err(Broken { seed, life, invariant, detail: violation.detail }), pool)
+                }
+            }
+        }
+        Err(_) => {
+            let detail = LAST_PANIC.take().unwrap_or_default();
+            let broken = Broken { seed, life: 0, invariant: "PANIC".to_owned(), detail };
+            (Err(broken), Pool::default())
+        }
+    }
 }
 
 /// Processor time of this process, from the kernel's 100 Hz counts: on a shared host the only fair clock.

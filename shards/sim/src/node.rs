@@ -14,11 +14,15 @@ use crate::queue::{Asker, Event, Queue};
 use crate::rng::{Rng, hash_bytes};
 use crate::room::{ReadBack, Took};
 use crate::trace::Trace;
+use crate::watch::Watch;
 use ringway_doors::session::DoorOut;
 use ringway_log::directory::{DirectoryProgress, DirectoryStart};
 use ringway_log::io::IoOut;
 use ringway_partition::request::{Input, Notice, Out, RequestId};
 use std::sync::Arc;
+
+/// Events within a millisecond that no sound server needs: it goes round in circles.
+const BURST_MAX: u32 = 100_000;
 
 /// The connection number of the checker's own requests.
 pub const READER: u32 = 0x7FFF_FFFF;
@@ -40,6 +44,8 @@ pub enum Happening {
     Serving,
     /// A clean stop has ended.
     Stopped,
+    /// The start came to nothing.
+    Refused(String),
     /// The fuse has burnt down: whatever was going on is to be cut off here.
     Fuse,
     /// Something that only the node minds.
@@ -60,6 +66,8 @@ pub struct Node {
     pub process: Option<Process>,
     /// What happened, hashed and told.
     pub trace: Trace,
+    /// What failed logs do.
+    pub watch: Watch,
     queue: Queue,
     rng: Rng,
     pool: Pool,
@@ -68,6 +76,8 @@ pub struct Node {
     spare_door: Vec<DoorOut>,
     slow_disk_percent: u64,
     fuse: Option<u64>,
+    /// When the newest burst of events began, and how many came since.
+    burst: (u64, u32),
 }
 
 impl Node {
@@ -89,6 +99,7 @@ impl Node {
             network: Network::new(weather),
             process: None,
             trace: Trace::default(),
+            watch: Watch::default(),
             queue: Queue::default(),
             rng,
             pool,
@@ -97,6 +108,7 @@ impl Node {
             spare_door: Vec::new(),
             slow_disk_percent,
             fuse: None,
+            burst: (0, 0),
         }
     }
 
@@ -164,6 +176,7 @@ impl Node {
     }
 
     fn end_process(&mut self) {
+        self.watch.forget();
         if let Some(process) = self.process.take() {
             process.give_back(&mut self.pool);
         }
@@ -229,11 +242,22 @@ impl Node {
             }
             let (at, event) = self.queue.pop()?;
             self.clock.advance(at);
+            self.watch.at(at);
+            self.count(at, &event);
             match self.happen(event) {
                 Happening::Nothing => {}
                 happening => return Some(happening),
             }
         }
+    }
+
+    /// Time must get on, or a processor would burn.
+    fn count(&mut self, at: u64, event: &Event) {
+        if at > self.burst.0 + 1_000 * US {
+            self.burst = (at, 0);
+        }
+        self.burst.1 += 1;
+        assert!(self.burst.1 < BURST_MAX, "SPIN: {BURST_MAX} events within 1 ms, now {event:?}");
     }
 
     fn happen(&mut self, event: Event) -> Happening {
@@ -284,7 +308,7 @@ impl Node {
         let Some(process) = &mut self.process else { return };
         match asker {
             Asker::Boot => {
-                let Some(done) = self.disk.complete(op, None) else { return };
+                let Some((done, _)) = self.disk.complete(op, None) else { return };
                 let mut io = IoOut::default();
                 let progress = match &mut process.start {
                     Some(start) => start.on_io(done, &mut io),
@@ -298,13 +322,18 @@ impl Node {
                 match progress {
                     DirectoryProgress::Working => {}
                     DirectoryProgress::Ready(facts) => self.start_shards(Arc::new(facts)),
-                    DirectoryProgress::Refused(text) => panic!("D7: directory refused: {text}"),
+                    DirectoryProgress::Refused(text) => self.news.push(Happening::Refused(text)),
                 }
             }
             Asker::Shard(shard) => {
                 let blocks =
                     &mut process.rooms.get_mut(shard as usize).map(|room| &mut room.blocks);
-                let Some(done) = self.disk.complete(op, blocks.as_deref_mut()) else { return };
+                let done = self.disk.complete(op, blocks.as_deref_mut());
+                let Some((done, failed)) = done else { return };
+                if let Some((key, failure)) = failed {
+                    self.trace.tell(|| format!("{key} is failed by its device: {failure:?}"));
+                    self.watch.fails(self.clock.mono_ns(), Some(shard), key, failure);
+                }
                 self.input(shard, Input::Io(done));
             }
         }
@@ -348,6 +377,7 @@ impl Node {
                 }
             }
             Delivery::End => {
+                self.watch.gone(connection);
                 if let Some(process) = &mut self.process {
                     process.rooms[shard as usize].hang_up(connection, &mut out);
                 }

@@ -3,7 +3,8 @@
 //! Invariant: all decisions about faults of a life are here, none in what carries them out.
 //! Not here: what clients do (`workload.rs`), how a disk tears (`file.rs`).
 
-use crate::clock::{MS, SECOND};
+use crate::clock::{Change, MS, SECOND};
+use crate::faults::{Faults, Kind, Trouble};
 use crate::rng::Rng;
 
 /// How a life ends.
@@ -24,8 +25,8 @@ pub enum End {
 pub struct LifePlan {
     /// Shards, where they change.
     pub shards: Option<u32>,
-    /// The wall clock is set, forward or back, by so many ns.
-    pub wall_jump: Option<(bool, u64)>,
+    /// What happens to the wall clock.
+    pub clock: Option<Change>,
     /// Limits of settings become low, or normal again.
     pub lowered: Option<bool>,
     /// The newest checkpoint file is damaged, if there are others.
@@ -38,6 +39,8 @@ pub struct LifePlan {
     pub work_ns: u64,
     /// … and so many events at most.
     pub work_events: u64,
+    /// What its device does wrong, from its start on.
+    pub troubles: Vec<Trouble>,
     /// How it ends.
     pub end: End,
 }
@@ -48,23 +51,63 @@ impl LifePlan {
     pub fn plain(work_ns: u64) -> LifePlan {
         LifePlan {
             shards: None,
-            wall_jump: None,
+            clock: None,
             lowered: None,
             damage: false,
             recovery_ends: Vec::new(),
             compare: true,
             work_ns,
             work_events: 3_000,
+            troubles: Vec::new(),
             end: End::Cut,
         }
     }
 
-    /// Draws life number `life` of a seed with `logs` partitions.
+    /// Draws `lives` lives and the recovery that follows the last, for a seed with `logs` partitions.
     #[must_use]
-    pub fn draw(rng: &mut Rng, life: u32, lowered: bool, logs: usize) -> LifePlan {
+    pub fn draw_all(rng: &mut Rng, faults: &Faults, lives: u32, logs: usize) -> Vec<LifePlan> {
+        let mut lowered = false;
+        let mut plans = Vec::new();
+        for life in 0..=lives {
+            let mut plan = LifePlan::draw(rng, life, lowered, logs);
+            lowered = plan.lowered.unwrap_or(lowered);
+            // The last recovery is judged in full: its device is sound.
+            plan.troubles = if life < lives { faults.life(rng) } else { Vec::new() };
+            plan.outlast(rng);
+            plans.push(plan);
+        }
+        plans
+    }
+
+    /// Works on until what follows a long trouble can show.
+    fn outlast(&mut self, rng: &mut Rng) {
+        let long = |trouble: &&Trouble| match trouble.kind {
+            Kind::NoSpace => true,
+            Kind::Slow => trouble.for_ns > 50 * MS,
+            _ => false,
+        };
+        let longest = self.troubles.iter().filter(long).map(|trouble| trouble.for_ns).max();
+        if let Some(for_ns) = longest.filter(|_| rng.percent(60)) {
+            self.work_ns += for_ns + rng.within(SECOND, 6 * SECOND);
+            self.work_events = rng.within(1_000, 4_000);
+        }
+    }
+
+    /// Whether it is counted in seconds: clients that wait then wait longer.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.work_ns > SECOND
+    }
+
+    fn draw(rng: &mut Rng, life: u32, lowered: bool, logs: usize) -> LifePlan {
         let later = life > 0;
-        let jump = rng.pick(&[(true, 3_600), (false, 3_600), (false, 86_400)]);
-        let wall_jump = (later && rng.percent(20)).then_some((jump.0, jump.1 * SECOND));
+        let change = rng.pick(&[
+            Change::Forward(3_600 * SECOND),
+            Change::Back(3_600 * SECOND),
+            Change::Back(86_400 * SECOND),
+            Change::Stopped(5 * SECOND),
+        ]);
+        let clock = (later && rng.percent(20)).then_some(change);
         let shards =
             (!later || rng.percent(40)).then(|| u32::try_from(rng.within(1, 3)).unwrap_or(1));
         let lowered = (later && rng.percent(25)).then_some(!lowered);
@@ -77,13 +120,14 @@ impl LifePlan {
         let most = rng.pick(&[200, 600, 2_000]);
         LifePlan {
             shards,
-            wall_jump,
+            clock,
             lowered,
             damage: later && rng.percent(4),
             recovery_ends,
             compare: rng.percent(40),
             work_ns: rng.within(1, length),
             work_events: rng.within(50, most),
+            troubles: Vec::new(),
             end: match rng.below(100) {
                 0..=64 => End::Cut,
                 65..=86 => End::Crash,

@@ -7,6 +7,7 @@ use crate::around::Around;
 use crate::dialect::{Answer, Dialect};
 use crate::rng::Rng;
 use crate::workload::{Aim, Batch};
+use ringway_partition::request::{MetaAnswer, MetaOp};
 use ringway_wire::error_code::ErrorCode;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -25,6 +26,8 @@ struct Row {
     batch: Batch,
     sequence: u64,
     in_flight: bool,
+    /// Sent with acks = 0.
+    mute: bool,
 }
 
 /// One producer.
@@ -62,10 +65,15 @@ impl Producer {
     /// Does the next thing.
     pub fn act(&mut self, session: &mut Dialect, out: &mut Vec<u8>, around: &mut Around<'_>) {
         if self.idempotent && self.identity.is_none() {
-            if !self.asked_identity {
-                self.asked_identity = session.identity(out).is_ok();
+            if session.is_kafka() {
+                self.asked_identity = self.asked_identity || session.identity(out).is_ok();
+                return;
             }
-            return;
+            // Our own dialect has no call for it: such a client brings a number of its own.
+            let (answer, _) = around.node.control.apply(MetaOp::ReserveProducerIds { count: 1 });
+            let MetaAnswer::ProducerIds { first, .. } = answer else { return };
+            self.number += 1;
+            self.identity = Some((first, 0));
         }
         let chosen = around.rng.index(self.lanes.len());
         for index in 0..self.lanes.len() {
@@ -90,7 +98,7 @@ impl Producer {
             let batch = around.maker.make(around.rng, around.mix, aim, now_ms, sequence);
             let sequence = u64::try_from(lane.next_sequence).unwrap_or(0);
             lane.next_sequence += i32::try_from(batch.records).unwrap_or(1);
-            lane.batches.push_back(Row { batch, sequence, in_flight: false });
+            lane.batches.push_back(Row { batch, sequence, in_flight: false, mute: false });
         }
     }
 
@@ -109,13 +117,17 @@ impl Producer {
             lane.failed = false;
         }
         let target = &around.targets[lane.target];
+        let mute = !self.idempotent && session.is_kafka();
         for row in lane.batches.iter_mut().filter(|row| !row.in_flight) {
-            let acks = around.rng.pick(&[-1, -1, 1]);
+            let acks = around.rng.pick(if mute { &[-1, 1, 0] } else { &[-1, -1, 1] });
             let Ok(correlation) = session.produce(out, target, acks, &row.batch.bytes) else {
                 continue;
             };
             row.in_flight = true;
-            self.waiting.insert(correlation, (index, row.batch.hash));
+            row.mute = acks == 0;
+            if !row.mute {
+                self.waiting.insert(correlation, (index, row.batch.hash));
+            }
             let producer = (self.number, row.sequence, self.idempotent);
             let identity = self.identity;
             around.node.trace.tell(|| {
@@ -125,6 +137,8 @@ impl Producer {
             });
             around.checker.sends(row.batch.hash, target.key, producer, row.batch.records);
         }
+        // Nobody will answer these.
+        lane.batches.retain(|row| !row.mute);
     }
 
     /// An answer came.
@@ -193,7 +207,7 @@ impl Producer {
                 lane.failed = true;
             }
             // Its predecessor was refused as too large, and the refusal lost with the server.
-            ErrorCode::OutOfOrderSequenceNumber if self.idempotent && around.limits_changed => {
+            ErrorCode::OutOfOrderSequenceNumber if self.idempotent && around.sequences_break => {
                 self.abandon();
             }
             error if error.is_retriable() && self.idempotent => lane.failed = true,

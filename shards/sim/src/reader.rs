@@ -6,27 +6,31 @@
 use crate::checker::Violation;
 use crate::clock::{MS, SECOND};
 use crate::node::{Happening, Node};
-use crate::room::{FrameSeen, PartSeen, ReadBack};
+use crate::room::{PartSeen, ReadBack, ReadLog};
 use ringway_partition::request::{FetchPart, Request};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 
-/// A log, read from its start to its high watermark.
-#[derive(Clone, Debug, Default)]
-pub struct ReadLog {
-    /// Every batch.
-    pub frames: Vec<FrameSeen>,
-    /// First offset kept.
-    pub log_start: u64,
-    /// High watermark.
-    pub end: u64,
+/// Why a log was not read.
+#[derive(Clone, Debug)]
+pub enum Unread {
+    /// It is not open, and says so.
+    Closed(ErrorCode),
+    /// It answers, and wrongly.
+    Broken(Violation),
+}
+
+impl From<Violation> for Unread {
+    fn from(violation: Violation) -> Unread {
+        Unread::Broken(violation)
+    }
 }
 
 /// Reads it.
 ///
 /// # Errors
-/// What broke, when the log does not answer or answers with damage.
-pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Violation> {
+/// What broke, when the log does not answer or answers with damage; or that it is closed.
+pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
     let mut log = ReadLog::default();
     let mut offset = 0;
     let mut patience = 200;
@@ -40,7 +44,7 @@ pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Violation> {
                     return if offset >= log.end {
                         Ok(log)
                     } else {
-                        Err(stuck(key, offset, log.end))
+                        Err(stuck(key, offset, log.end).into())
                     };
                 };
                 offset = last.last + 1;
@@ -52,18 +56,32 @@ pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Violation> {
                     return Ok(log);
                 }
             }
+            Some(ErrorCode::CorruptMessage) if offset < part.high_watermark => {
+                (log.log_start, log.end) = (part.log_start, part.high_watermark);
+                match log.quarantined.last_mut().filter(|range| range.1 == offset) {
+                    Some(range) => range.1 += 1,
+                    None => log.quarantined.push((offset, offset + 1)),
+                }
+                offset += 1;
+                if offset >= log.end {
+                    return Ok(log);
+                }
+            }
             Some(ErrorCode::OffsetOutOfRange) if offset == 0 && part.log_start > 0 => {
                 offset = part.log_start;
             }
-            Some(code)
-                if code.is_retriable() && code != ErrorCode::CorruptMessage && patience > 0 =>
-            {
+            // An offline log stays so until the next start.
+            Some(ErrorCode::KafkaStorageError) => {
+                return Err(Unread::Closed(ErrorCode::KafkaStorageError));
+            }
+            Some(code) if code.is_retriable() && patience > 0 => {
                 patience -= 1;
                 pause(node);
             }
+            Some(code) if code.is_retriable() => return Err(Unread::Closed(code)),
             code => {
                 let detail = format!("{key}: reading at {offset} after a recovery: {code:?}");
-                return Err(Violation { invariant: "D6", detail });
+                return Err(Violation { invariant: "D6", detail }.into());
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Invariant: every slice handed out by the sessions or the shard is released here or by them.
 //! Not here: when anything happens (`node.rs`).
 
-use crate::rng::hash_bytes;
+use crate::rng::{hash_bytes, mix};
 use ringway_doors::session::{Dialects, Door, DoorOut, Part, ReceiveInto, Session};
 use ringway_log::blocks::{BLOCK_BYTES, Blocks};
 use ringway_log::io::Now;
@@ -189,12 +189,36 @@ pub struct FrameSeen {
     pub log_epoch: u32,
     /// Kafka's leader epoch.
     pub leader_epoch: i32,
-    /// Hash of everything Kafka's CRC covers: the batch's identity.
+    /// The batch's identity.
     pub hash: u64,
     /// Whether Kafka's CRC fits.
     pub sound: bool,
     /// Bytes of the frame.
     pub frame_len: u32,
+}
+
+/// A log, read from its start to its high watermark.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadLog {
+    /// Every batch.
+    pub frames: Vec<FrameSeen>,
+    /// Ranges that the log itself says are damaged, in order, each with the offset after it.
+    pub quarantined: Vec<(u64, u64)>,
+    /// First offset kept.
+    pub log_start: u64,
+    /// High watermark.
+    pub end: u64,
+}
+
+/// Which batch it is: everything that Kafka's CRC covers but for what a broker may stamp, the kind of
+/// time and the greatest one.
+fn identity(covered: &[u8]) -> u64 {
+    const LOG_APPEND_TIME: u8 = 0x08;
+    const STAMPED: std::ops::Range<usize> = 14..22;
+    let mut front = [0; STAMPED.start];
+    front.copy_from_slice(&covered[..STAMPED.start]);
+    front[1] &= !LOG_APPEND_TIME;
+    mix(hash_bytes(1, &front), hash_bytes(2, &covered[STAMPED.end..]))
 }
 
 /// Reads whole frames standing back to back; a frame that makes no sense is seen as unsound.
@@ -215,7 +239,7 @@ pub fn see_all(bytes: &[u8], into: &mut Vec<FrameSeen>) {
             last: header.last_offset().unwrap_or(0),
             log_epoch: header.log_epoch(),
             leader_epoch: header.leader_epoch(),
-            hash: hash_bytes(1, &rest[CRC_FROM..len]),
+            hash: identity(&rest[CRC_FROM..len]),
             sound: ringway_wire::crc32c::crc32c(&rest[CRC_FROM..len]) == header.kafka_crc(),
             frame_len: header.frame_len(),
         });
@@ -240,7 +264,7 @@ pub fn see_kafka(bytes: &[u8], into: &mut Vec<FrameSeen>) {
             last: base + delta,
             log_epoch: 0,
             leader_epoch: i32::from_be_bytes(word(12)),
-            hash: hash_bytes(1, &rest[21..len]),
+            hash: identity(&rest[21..len]),
             sound: ringway_wire::crc32c::crc32c(&rest[21..len]) == u32::from_be_bytes(word(17)),
             frame_len: u32::try_from(len + 67).unwrap_or(0),
         });

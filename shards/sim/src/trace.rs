@@ -4,8 +4,8 @@
 //! Not here: printing.
 
 use crate::queue::Asker;
-use crate::rng::mix;
-use ringway_log::io::IoRequest;
+use crate::rng::{hash_bytes, mix};
+use ringway_log::io::{IoId, IoRequest};
 
 /// Hash and text of a run.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,35 @@ impl Trace {
             self.tell(|| format!("{at_ns} connection {connection} sends {line}"));
             rest = rest.get(len..).unwrap_or_default();
         }
+    }
+}
+
+/// Folds a request into the trace hash.
+#[must_use]
+pub fn hash_request(hash: u64, request: &IoRequest) -> u64 {
+    let kind = |n: u64, id: &IoId| mix(mix(hash, n), id.0);
+    match request {
+        IoRequest::Write { id, file, at, data, .. } => {
+            mix(mix(kind(1, id), u64::from(file.0)), at ^ (u64::from(data.end - data.start) << 56))
+        }
+        IoRequest::Read { id, file, at, .. } => mix(mix(kind(2, id), u64::from(file.0)), *at),
+        IoRequest::Flush { id, file } => mix(kind(3, id), u64::from(file.0)),
+        IoRequest::Prepare { id, name, bytes, .. } => {
+            mix(mix(kind(4, id), name.base_offset), *bytes)
+        }
+        IoRequest::Adopt { id, name, .. } => mix(kind(5, id), name.base_offset),
+        IoRequest::Extend { id, to, .. } => mix(kind(6, id), *to),
+        IoRequest::Trim { id, bytes, .. } => mix(kind(7, id), *bytes),
+        IoRequest::Open { id, name } => mix(kind(8, id), name.base_offset),
+        IoRequest::Close { id, file } => mix(kind(9, id), u64::from(file.0)),
+        IoRequest::Unlink { id, name } => mix(kind(10, id), name.base_offset),
+        IoRequest::SetAside { id, name } => mix(kind(11, id), name.base_offset),
+        IoRequest::RemoveLog { id, log } => mix(kind(12, id), log.topic_id),
+        IoRequest::SyncDir { id, .. } => kind(13, id),
+        IoRequest::List { id, .. } => kind(14, id),
+        IoRequest::ReadSmall { id, .. } => kind(15, id),
+        IoRequest::WriteSmall { id, body, .. } => hash_bytes(kind(16, id), body),
+        IoRequest::RemoveSmall { id, .. } => kind(17, id),
     }
 }
 

@@ -5,7 +5,7 @@
 //! Not here: events (`node.rs`), what must hold (`checker.rs`).
 
 use crate::around::Around;
-use crate::checker::{Checker, Violation};
+use crate::checker::{Checker, Rules, Violation};
 use crate::client::{Client, Role};
 use crate::clock::{Clock, SECOND};
 use crate::committer::Committer;
@@ -14,14 +14,16 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::dialect::Dialect;
 use crate::disk::Disk;
+use crate::faults::{Faults, Profile};
 use crate::network::Weather;
 use crate::node::{Happening, Node};
 use crate::plan::{End, LifePlan};
 use crate::process::{Pool, Settings};
 use crate::producer::Producer;
-use crate::reader::read_log;
-use crate::rng::Rng;
-use crate::room::FrameSeen;
+use crate::reader::{Unread, read_log};
+use crate::rng::{Rng, mix};
+use crate::room::ReadLog;
+use crate::shrink::Only;
 use crate::workload::{Maker, Mix, Target};
 use ringway_client::kafka::KafkaSession;
 use ringway_client::native::NativeSession;
@@ -50,8 +52,11 @@ pub struct Outcome {
 
 /// One seed's world.
 pub struct World {
+    seed: u64,
     node: Node,
     clients: Vec<Client>,
+    /// Clients that do nothing.
+    absent: Vec<usize>,
     checker: Checker,
     rng: Rng,
     targets: Vec<Target>,
@@ -65,22 +70,56 @@ pub struct World {
     cut_in_block: BTreeSet<String>,
     /// The last life ended with a clean stop.
     clean: bool,
+    /// How often a client that waits doubles its pause, in this life.
+    rest_max: u32,
 }
 
 /// The whole log of every partition, for comparing recoveries.
-type Digest = Vec<(LogKey, Vec<FrameSeen>)>;
+type Digest = Vec<(LogKey, ReadLog)>;
 
-/// Runs one seed of profile `crash`.
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Seed.
+    pub seed: u64,
+    /// What can go wrong.
+    pub profile: Profile,
+    /// The part of its plan that is run.
+    pub only: Only,
+    /// Tell what happens.
+    pub trace: bool,
+}
+
+impl Task {
+    /// All of a seed.
+    #[must_use]
+    pub fn new(seed: u64, profile: Profile) -> Task {
+        Task { seed, profile, only: Only::default(), trace: false }
+    }
+}
+
+/// Runs one seed of a profile.
 #[must_use]
-pub fn run(seed: u64, trace: bool, pool: Pool) -> (Outcome, Pool) {
-    let mut world = World::new(seed, trace, pool);
-    for life in 0..=LIVES {
-        let plan = LifePlan::draw(&mut world.rng, life, world.lowered, world.targets.len());
-        if !world.live(life, &plan, life == LIVES) {
+pub fn run(task: &Task, pool: Pool) -> (Outcome, Pool) {
+    let mut world = World::new(task.seed, task.trace, pool);
+    let plans = task.only.of(world.plans(task.profile));
+    for client in 0..world.clients.len() {
+        world.absent.extend((!task.only.has_client(client)).then_some(client));
+    }
+    let last = plans.len().saturating_sub(1);
+    for (place, (life, plan)) in plans.iter().enumerate() {
+        if !world.live(*life, plan, place == last) {
             break;
         }
     }
     world.end()
+}
+
+/// The plan of a seed, and how many clients it has.
+#[must_use]
+pub fn plans(seed: u64, profile: Profile) -> (Vec<LifePlan>, usize) {
+    let mut world = World::new(seed, false, Pool::default());
+    (world.plans(profile), world.clients.len())
 }
 
 /// Runs one seed's workload through lives written down; a last recovery follows them.
@@ -120,8 +159,10 @@ impl World {
             checkpoint_interval_ms: rng.pick(&[2, 10, 50, 1000]),
         };
         World {
+            seed,
             node,
             clients,
+            absent: Vec::new(),
             checker: Checker::default(),
             rng,
             targets,
@@ -133,11 +174,21 @@ impl World {
             lowered: false,
             cut_in_block: BTreeSet::new(),
             clean: false,
+            rest_max: 0,
         }
+    }
+
+    fn plans(&mut self, profile: Profile) -> Vec<LifePlan> {
+        // A stream of its own: the workload of a seed is the same under every profile.
+        let mut rng = Rng::new(mix(self.seed, 0xFA));
+        let faults = Faults::draw(&mut rng, profile);
+        self.checker.rules = Rules { promises: !faults.lies(), quarantine: faults.lies() };
+        LifePlan::draw_all(&mut rng, &faults, LIVES, self.targets.len())
     }
 
     fn end(mut self) -> (Outcome, Pool) {
         self.counters.take_seen(&self.checker.seen, &self.node.disk.counts, self.maker.hostile);
+        self.counters.take_faults(&self.node.disk.device.counts, &self.node.watch.counts);
         let violation = self.checker.violation.take().map(|violation| (self.life, violation));
         let (pool, trace) = self.node.into_parts();
         let hash = trace.hash();
@@ -149,23 +200,25 @@ impl World {
     fn live(&mut self, life: u32, plan: &LifePlan, last: bool) -> bool {
         self.life = life;
         self.change_settings(plan);
+        let rng = Rng::new(mix(mix(self.seed, 0xDE), u64::from(life)));
+        self.node.disk.device.begin(&plan.troubles, rng);
         let before = std::mem::take(&mut self.cut_in_block);
         if !self.recover(plan) {
             return false;
         }
         self.checker.life_begins(life);
         let Some(digest) = self.read_all() else { return false };
-        for (key, frames) in digest {
-            let (log_start, end) = self.bounds(key);
+        for (key, read) in digest {
+            let (log_start, end) = (read.log_start, read.end);
             self.node.trace.tell(|| format!("life {life}: {key} is {log_start}..{end}"));
-            for frame in &frames {
+            for frame in &read.frames {
                 self.node.trace.tell(|| format!("  {frame:?}"));
             }
             let grew = end > self.checker.kept(key).last().map_or(0, |frame| frame.last + 1);
             if before.contains(&key.to_string()) && grew && !self.clean {
                 self.counters.appended_in_block += 1;
             }
-            self.checker.recovered(key, frames, log_start, end);
+            self.checker.recovered(key, read);
         }
         if self.checker.violation.is_some() || last {
             return false;
@@ -175,8 +228,8 @@ impl World {
     }
 
     fn change_settings(&mut self, plan: &LifePlan) {
-        if let Some((forward, by_ns)) = plan.wall_jump {
-            self.node.clock.jump_wall(forward, by_ns);
+        if let Some(change) = plan.clock {
+            self.node.clock.change_wall(change);
         }
         if let Some(shards) = plan.shards {
             self.counters.shard_changes +=
@@ -218,6 +271,10 @@ impl World {
                     Some(Happening::Serving) => break true,
                     Some(Happening::Fuse) => break false,
                     Some(Happening::Notice(notice)) => self.notice(&notice),
+                    Some(Happening::Refused(text)) => {
+                        self.refused(&text);
+                        break false;
+                    }
                     Some(_) => {}
                     None => {
                         self.checker.fail("D7", || "the start does not end".to_owned());
@@ -226,7 +283,8 @@ impl World {
                 }
             };
             self.node.set_fuse(None);
-            if served {
+            self.take_breach();
+            if served || self.checker.violation.is_some() {
                 break;
             }
             interrupted = true;
@@ -242,6 +300,22 @@ impl World {
         self.checker.violation.is_none()
     }
 
+    /// A start came to nothing: whoever runs the server starts it again a little later.
+    fn refused(&mut self, text: &str) {
+        if !self.node.disk.device.was_hit() {
+            self.checker.fail("D7", || format!("directory refused: {text}"));
+        }
+        self.counters.starts_refused += 1;
+        let later = self.node.clock.mono_ns() + SECOND;
+        self.node.clock.advance(later);
+    }
+
+    fn take_breach(&mut self) {
+        if let Some(text) = self.node.watch.breach.take() {
+            self.checker.fail("D8", || text);
+        }
+    }
+
     /// What an uninterrupted recovery of a copy of this disk gives.
     fn reference(&mut self) -> Option<Digest> {
         let pool = self.node.lend_pool();
@@ -249,6 +323,7 @@ impl World {
         let (disk, control) = (self.node.disk.clone(), self.node.control.clone());
         let mut shadow =
             Node::new(disk, control, self.node.clock.clone(), weather, self.rng.fork(), pool);
+        shadow.disk.device.heal();
         shadow.start(self.settings.clone());
         let until = shadow.clock.mono_ns() + PATIENCE_NS;
         let mut served = false;
@@ -266,18 +341,31 @@ impl World {
 
     fn compare(&mut self, reference: &Digest) {
         self.counters.recoveries_compared += 1;
-        for (key, frames) in reference {
+        for (key, wanted) in reference {
             match read_log(&mut self.node, *key) {
-                Ok(read) if read.frames == *frames => {}
+                Ok(read) if read == *wanted => {}
                 Ok(read) => {
-                    let (here, there) = (read.frames.len(), frames.len());
+                    let (here, there) = (read.frames.len(), wanted.frames.len());
                     self.checker.fail("D7", || {
                         format!(
                             "{key}: {here} batches after an interrupted recovery, {there} without"
                         )
                     });
                 }
-                Err(violation) => self.checker.fail(violation.invariant, || violation.detail),
+                Err(unread) => self.unread(*key, unread),
+            }
+        }
+    }
+
+    /// A log that cannot be read: right when its device failed in this life, and only then.
+    fn unread(&mut self, key: LogKey, unread: Unread) {
+        match unread {
+            Unread::Closed(_) if self.node.disk.device.was_hit() => self.counters.logs_closed += 1,
+            Unread::Closed(code) => {
+                self.checker.fail("D6", || format!("{key}: after a recovery: {code:?}"));
+            }
+            Unread::Broken(violation) => {
+                self.checker.fail(violation.invariant, || violation.detail);
             }
         }
     }
@@ -286,12 +374,14 @@ impl World {
         match notice {
             Notice::Recovered { quarantined, dropped_batches, .. } => {
                 self.counters.torn_tails += dropped_batches;
-                if *quarantined > 0 {
+                self.counters.quarantined += quarantined;
+                if *quarantined > 0 && !self.checker.rules.quarantine {
                     self.checker.fail("D6", || {
                         format!("{quarantined} ranges quarantined on undamaged media")
                     });
                 }
             }
+            Notice::Poisoned { .. } if self.node.disk.device.was_hit() => {}
             Notice::Poisoned { key, cause } => {
                 self.checker.fail("D8", || format!("{key} poisoned on a sound disk: {cause}"));
             }
@@ -322,32 +412,31 @@ impl World {
         let mut digest = Vec::new();
         for key in self.node.control.logs() {
             match read_log(&mut self.node, key) {
-                Ok(read) => {
-                    self.counters.bounds.insert(key, (read.log_start, read.end));
-                    digest.push((key, read.frames));
-                }
-                Err(violation) => {
-                    self.checker.fail(violation.invariant, || violation.detail);
-                    return None;
-                }
+                Ok(read) => digest.push((key, read)),
+                Err(unread) => self.unread(key, unread),
+            }
+            if self.checker.violation.is_some() {
+                return None;
             }
         }
         Some(digest)
     }
 
-    fn bounds(&self, key: LogKey) -> (u64, u64) {
-        self.counters.bounds.get(&key).copied().unwrap_or((0, 0))
-    }
-
     /// Clients at work until this life ends.
     fn work(&mut self, plan: &LifePlan) {
+        self.rest_max = if plan.is_long() { 9 } else { 3 };
         for client in 0..self.clients.len() {
             let after = self.rng.within(0, 300_000);
-            self.node.wake_client(client, after);
+            if !self.absent.contains(&client) {
+                self.node.wake_client(client, after);
+            }
         }
         let until = self.node.clock.mono_ns() + plan.work_ns;
         self.node.set_fuse(Some(plan.work_events));
-        self.pump(until, false);
+        if self.pump(until, false).is_none() && self.checker.violation.is_none() {
+            // Nothing happens until then: time passes all the same.
+            self.node.clock.advance(until);
+        }
         self.node.set_fuse(None);
         match plan.end {
             End::Cut => self.fall(true),
@@ -422,8 +511,9 @@ impl World {
                     }
                 }
                 Happening::Client(_) | Happening::Read(..) => {}
-                Happening::Serving | Happening::Nothing => {}
+                Happening::Serving | Happening::Nothing | Happening::Refused(_) => {}
             }
+            self.take_breach();
             if self.checker.violation.is_some() {
                 return None;
             }
@@ -432,6 +522,7 @@ impl World {
     }
 
     fn with_client(&mut self, number: usize, act: impl FnOnce(&mut Client, &mut Around<'_>)) {
+        let sequences_break = self.counters.settings_lowered > 0 || !self.checker.rules.promises;
         let mut around = Around {
             node: &mut self.node,
             checker: &mut self.checker,
@@ -439,7 +530,8 @@ impl World {
             targets: &self.targets,
             maker: &mut self.maker,
             mix: self.mix,
-            limits_changed: self.counters.settings_lowered > 0,
+            sequences_break,
+            rest_max: self.rest_max,
         };
         if let Some(client) = self.clients.get_mut(number) {
             act(client, &mut around);
@@ -451,7 +543,7 @@ impl World {
 fn whole(node: &mut Node) -> Option<Digest> {
     let mut digest = Vec::new();
     for key in node.control.logs() {
-        digest.push((key, read_log(node, key).ok()?.frames));
+        digest.push((key, read_log(node, key).ok()?));
     }
     Some(digest)
 }
@@ -467,6 +559,7 @@ fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
         if retained {
             config.retention_bytes = Some(config.segment_bytes * rng.within(1, 3));
         }
+        config.log_append_time = rng.percent(15);
         let topic = format!("topic-{number}");
         let count = u32::try_from(partitions).unwrap_or(1);
         let topic_id = control.insert(&topic, count, config, false);
@@ -485,7 +578,7 @@ fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
     let mut clients = Vec::new();
     for number in 0..producers {
         let kafka = rng.percent(65);
-        let idempotent = kafka && rng.percent(75);
+        let idempotent = rng.percent(75);
         let producer = Producer::new(number + 1, idempotent, rng, targets);
         clients.push(Client::new(clients.len(), Role::Producer(producer), dialect(kafka)));
     }
@@ -514,10 +607,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn ten_hours_take_the_time_of_their_events() {
+        let mut world = World::new(3, false, Pool::default());
+        world.absent = (0..world.clients.len()).collect();
+        let hours = 36_000 * SECOND;
+        let plan = LifePlan { end: End::Stop, work_events: 100_000, ..LifePlan::plain(hours) };
+        assert!(world.live(0, &plan, false), "{:?}", world.checker.violation);
+        assert!(world.node.clock.mono_ns() >= hours);
+    }
+
+    #[test]
+    fn every_profile_gives_the_same_trace_twice() {
+        let mut pool = Pool::default();
+        let mut hash = |seed, profile| {
+            let (outcome, back) = run(&Task::new(seed, profile), std::mem::take(&mut pool));
+            pool = back;
+            outcome.hash
+        };
+        for profile in Profile::ALL {
+            assert_eq!(hash(4, profile), hash(4, profile), "{profile:?}");
+        }
+    }
+
+    #[test]
     fn the_same_seed_gives_the_same_trace_and_its_neighbour_another() {
         let mut pool = Pool::default();
         let mut hash = |seed| {
-            let (outcome, back) = run(seed, false, std::mem::take(&mut pool));
+            let (outcome, back) = run(&Task::new(seed, Profile::Crash), std::mem::take(&mut pool));
             pool = back;
             outcome.hash
         };

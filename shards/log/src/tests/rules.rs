@@ -4,8 +4,9 @@
 //! Not here: the world they run in (`life.rs`).
 
 use super::life::{KEY, World, batch, settings};
-use crate::io::{EIO, IoOk, IoOut, SegmentName};
+use crate::io::{EIO, IoOk, IoOut, SegmentName, SmallFile};
 use crate::logs::{AppendError, AppendFacts, Batch, LogSettings, ReadStart};
+use crate::quarantine::{Damage, Quarantine, Quarantined};
 
 fn first() -> SegmentName {
     SegmentName { log: KEY, base_offset: 0 }
@@ -641,4 +642,47 @@ fn the_verifier_counts_everything_and_names_each_damage() {
         [(FindingKind::Rot, ten as u64, 30, 33), (FindingKind::Payload, twenty as u64, 60, 63)]
     );
     assert_eq!((damaged.batches, damaged.end), (299, 900));
+}
+
+#[test]
+fn offsets_that_a_recovery_gave_up_are_not_quarantined_any_more() {
+    let mut world = World::with_log(13, settings());
+    world.append_wait(&batch(1, &[1; 2000], 5));
+    world.flush();
+    // A read found damage in the tail and named it; then the tail was torn off as a whole.
+    let mut list = Quarantine::default();
+    let damage = Damage::Payload;
+    list.add(Quarantined {
+        segment: 0,
+        at: 4096,
+        until: 8192,
+        from: 1,
+        to: 3,
+        damage,
+        found_ns: 1,
+    });
+    world.disk.put_small(SmallFile::Quarantine(KEY), list.encode());
+    world.cut_and_start();
+    for _ in 0..2 {
+        world.append_wait(&batch(1, &[2; 2000], 5));
+        world.flush();
+        assert_eq!(world.read_all(1 << 20).1, [], "sound batches got these offsets");
+        world.cut_and_start();
+    }
+    assert_eq!(world.read_all(1 << 20).0.len(), 3);
+}
+
+#[test]
+fn a_start_that_takes_long_waits_for_its_disk() {
+    let settings = LogSettings { retention_bytes: Some(1 << 20), ..settings() };
+    let mut world = World::with_log(14, settings);
+    world.append_wait(&batch(1, &[1; 2000], 5));
+    world.flush();
+    world.logs = None;
+    world.begin_start();
+    world.turn(0);
+    world.now.mono_ns += 60_000_000_000;
+    let World { logs, now, blocks, io, .. } = &mut world;
+    let wake = logs.as_mut().expect("started").plan(*now, blocks, io);
+    assert!(wake.is_none_or(|at| at > now.mono_ns), "called again at once for ever: {wake:?}");
 }

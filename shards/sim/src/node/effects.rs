@@ -5,14 +5,15 @@
 
 use super::{Happening, Node, READER};
 use crate::clock::US;
-use crate::disk::{Weight, hash_request};
+use crate::disk::Weight;
 use crate::network::Way;
 use crate::process::Phase;
 use crate::queue::{Asker, Event};
 use crate::rng::mix;
+use crate::trace::hash_request;
 use ringway_doors::session::DoorOut;
 use ringway_log::io::{IoOut, IoRequest, SmallFile};
-use ringway_partition::request::{Input, MetaOp, Notice, Out, RequestId};
+use ringway_partition::request::{Input, MeshMessage, MetaOp, Notice, Out, Request, RequestId};
 use std::sync::Arc;
 
 impl Node {
@@ -27,6 +28,15 @@ impl Node {
             self.meta(shard, id, op);
         }
         for (to, message) in out.mesh.drain(..) {
+            match &message {
+                MeshMessage::Ask { tag, request: Request::Produce { key, .. } } => {
+                    self.watch.forwarded(shard, to, *tag, *key);
+                }
+                MeshMessage::Answer { tag, reply } => {
+                    self.watch.answers_shard(shard, to, *tag, reply);
+                }
+                MeshMessage::Ask { .. } | MeshMessage::Forget { .. } => {}
+            }
             let Some(process) = &mut self.process else { break };
             let at = process.mesh_at(shard, to, now_ns + self.rng.within(200, 20_000));
             self.queue.plan(at, Event::Mesh(shard, to, message));
@@ -40,6 +50,8 @@ impl Node {
         }
         for (id, reply) in out.replies.drain(..) {
             let now = self.clock.now();
+            let no_space_until_ns = self.disk.device.no_space_until_ns();
+            self.watch.answers(now_ns, no_space_until_ns, id, &reply);
             let Some(process) = &mut self.process else { break };
             let room = &mut process.rooms[shard as usize];
             if id.connection == READER {
@@ -76,6 +88,9 @@ impl Node {
             self.plan_delivery(connection, Way::Down);
         }
         for (id, request) in out.requests.drain(..) {
+            if let Request::Produce { key, acks, .. } = &request {
+                self.watch.asked(self.clock.mono_ns(), id, *key, *acks);
+            }
             self.input(shard, Input::Request(id, request));
         }
         for id in out.gone.drain(..) {
@@ -87,6 +102,7 @@ impl Node {
             if self.network.end(connection, Way::Down) {
                 self.plan_delivery(connection, Way::Down);
             }
+            self.watch.gone(connection);
             let mut last = self.spare_door.pop().unwrap_or_default();
             if let Some(process) = &mut self.process {
                 process.rooms[shard as usize].hang_up(connection, &mut last);
@@ -129,6 +145,9 @@ impl Node {
 
     fn notice(&mut self, shard: u32, notice: Notice) {
         self.trace.tell(|| format!("shard {shard}: {notice:?}"));
+        if let Notice::Poisoned { key, .. } = &notice {
+            self.watch.told(*key);
+        }
         let Some(process) = &mut self.process else { return };
         match process.note(shard, &notice) {
             Phase::Recovered => {
@@ -161,12 +180,15 @@ impl Node {
                 }
                 _ => None,
             };
-            let (op, weight) = self.disk.submit(request, &io.slices, blocks);
+            if let IoRequest::Write { file, .. } | IoRequest::Flush { file, .. } = request {
+                self.watch.writes(self.disk.log_of(*file));
+            }
+            let taken = self.disk.submit(now, request, &io.slices, blocks);
             let hash = hash_request(0, request);
             self.trace.mix(mix(hash, now));
             self.trace.io(now, asker, request);
             let slow = self.rng.percent(self.slow_disk_percent);
-            let after = match weight {
+            let after = match taken.weight {
                 Weight::Transfer => self.rng.within(15, if slow { 20_000 } else { 150 }),
                 Weight::Flush => self.rng.within(40, if slow { 40_000 } else { 500 }),
                 Weight::Allocation => {
@@ -175,7 +197,8 @@ impl Node {
                 }
                 Weight::Name => self.rng.within(5, 60),
             };
-            self.queue.plan(now + after * US, Event::Disk(asker, op));
+            let at = now + after * US + taken.delay_ns;
+            self.queue.plan(at, Event::Disk(asker, taken.op));
         }
         io.clear();
     }
