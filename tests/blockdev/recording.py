@@ -11,11 +11,19 @@ A flush covers the writes answered before the flush was asked. A write in flight
 was asked earlier: nothing orders the two.
 """
 
+import ctypes
 import random
 import struct
 
 HEAD = struct.Struct("<cIQI")
 SECTOR = 512
+SUPERBLOCK_END = 4096
+JOURNAL_SUPERBLOCK = struct.pack(">II", 0xC03B3998, 4)
+ZEROS = memoryview(bytes(4 << 20))
+LIBC = ctypes.CDLL(None)
+LIBC.fallocate64.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+# FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+PUNCH_HOLE = 3
 
 
 class Write:
@@ -109,8 +117,7 @@ class Images:
                 if not self._covered(write, cut):
                     left.append(piece)
                     continue
-                base.seek(start)
-                base.write(self._bytes(piece))
+                put(base, start, self._bytes(piece))
                 # What is covered lies under nothing older.
                 left = [rest for old in left for rest in without(old, start, end)]
         self.open = left
@@ -133,9 +140,23 @@ class Images:
                 data, at = self._bytes(piece), piece[1]
                 sectors = len(data) // SECTOR
                 whole = [(0, sectors)] if chance.random() < kept else []
-                for start, end in runs(chance, sectors, kept) if torn else whole:
+                tears = torn and not atomic(at, data)
+                for start, end in runs(chance, sectors, kept) if tears else whole:
                     image.seek(at + start * SECTOR)
                     image.write(data[start * SECTOR:end * SECTOR])
+
+
+def atomic(at, data):
+    """ext4 takes its superblock and its journal's for atomic, though they have two sectors: torn, neither mounts."""
+    return at < SUPERBLOCK_END or data[:8] == JOURNAL_SUPERBLOCK
+
+
+def put(image, at, data):
+    """Writes; zeros become a hole, which no copy of the image has to carry."""
+    if data == ZEROS[:len(data)] and LIBC.fallocate64(image.fileno(), PUNCH_HOLE, at, len(data)) == 0:
+        return
+    image.seek(at)
+    image.write(data)
 
 
 def without(piece, start, end):

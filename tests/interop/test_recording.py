@@ -7,6 +7,9 @@ from broker import ROOT
 sys.path.insert(0, str(ROOT / "tests/blockdev"))
 from recording import HEAD, Images, Trace, without  # noqa: E402
 
+# Behind the superblock, which is not torn.
+AT = 4096
+
 
 def write(number, offset, data, kind=b"w"):
     return HEAD.pack(kind, number, offset, len(data)) + data
@@ -18,7 +21,7 @@ def event(kind, number, value=0):
 
 def recorded(tmp_path, *events):
     (tmp_path / "trace").write_bytes(b"".join(events))
-    (tmp_path / "base").write_bytes(bytes(4096))
+    (tmp_path / "base").write_bytes(bytes(2 * AT))
     return Trace(tmp_path / "trace")
 
 
@@ -43,7 +46,7 @@ def test_a_flush_covers_what_was_answered_before_it_was_asked(tmp_path):
 
 
 def test_an_image_holds_sectors_of_what_is_open_and_nothing_else(tmp_path):
-    trace = recorded(tmp_path, write(1, 0, b"A" * 2048), event(b"c", 1), write(2, 3072, b"B" * 1024), event(b"c", 2))
+    trace = recorded(tmp_path, write(1, AT, b"A" * 2048), event(b"c", 1), write(2, AT + 3072, b"B" * 1024), event(b"c", 2))
     images = Images(trace, tmp_path / "base")
     images.advance(trace.events)
     seen = set()
@@ -52,7 +55,8 @@ def test_an_image_holds_sectors_of_what_is_open_and_nothing_else(tmp_path):
         path.write_bytes((tmp_path / "base").read_bytes())
         images.build(path, seed, torn=seed % 2 == 1)
         data = path.read_bytes()
-        sectors = [data[at:at + 512] for at in range(0, 4096, 512)]
+        assert not any(data[:AT])
+        sectors = [data[AT + at:AT + at + 512] for at in range(0, 4096, 512)]
         assert all(one in (b"A" * 512, bytes(512)) for one in sectors[:4])
         assert not any(sectors[4]) and not any(sectors[5])
         if seed % 2 == 0:
