@@ -16,7 +16,7 @@ class Load:
         self.target, self.topic = target, topic
         self.history = directory / f"{topic}.history"
         self.said = open(directory / f"{topic}.said", "w+b")
-        options = {"partitions": PARTITIONS, "rate": 3000, "batch": 3, "size": 200, "in_flight": 64, "warmup": 0,
+        options = {"partitions": PARTITIONS, "rate": 1500, "batch": 3, "size": 200, "in_flight": 64, "warmup": 0,
                    "duration": seconds, "drain": 4, **options}
         words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self.process = subprocess.Popen([*self.command(mode, self.history), *words, "--reconnect"],
