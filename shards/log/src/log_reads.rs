@@ -347,6 +347,14 @@ impl Log {
             let bytes = read.window.on_read(self.slot, place, result, turn);
             turn.shared.counts.cold_read_bytes += bytes;
         }
+        if self.reads.iter().any(|read| read.window.is_blockwise()) {
+            return;
+        }
+        for read in &mut self.reads {
+            if read.window.begin_blockwise(self.slot, turn) {
+                return;
+            }
+        }
     }
 
     /// Frames from the tail, by reference. The bytes of all of them; 0: not there.

@@ -163,6 +163,7 @@ impl Recovery {
         if let LogOp::Chunk { base, index, piece, .. } = op {
             self.scanned_bytes +=
                 self.window.on_read(self.slot, (base, index, piece), result, turn);
+            self.window.begin_blockwise(self.slot, turn);
             return;
         }
         self.waiting -= 1;

@@ -19,9 +19,12 @@ struct Chunk {
     file: FileId,
     /// Owns one hold.
     slice: Slice,
-    /// Reads in flight.
+    /// Reads in flight, or the wait to be read block by block.
     loading: u16,
+    /// Reads of the whole chunk, then of the block at hand, that failed.
     attempt: u8,
+    /// To be read block by block once no other chunk is.
+    waits: bool,
 }
 
 /// The chunks, oldest first.
@@ -30,6 +33,8 @@ pub(crate) struct Window {
     chunks: VecDeque<Chunk>,
     max: usize,
     reader: u64,
+    /// A chunk is being read block by block.
+    blockwise: bool,
 }
 
 /// What a scan lacks to go on.
@@ -53,7 +58,7 @@ pub(crate) enum Asked {
 impl Window {
     /// At most `max` chunks (16 and more: a scan looks at three at once and reads ahead).
     pub(crate) fn new(max: usize, reader: u64) -> Window {
-        Window { chunks: VecDeque::new(), max, reader }
+        Window { chunks: VecDeque::new(), max, reader, blockwise: false }
     }
 
     fn place(&self, base: u64, index: u32) -> Option<usize> {
@@ -75,7 +80,15 @@ impl Window {
     pub(crate) fn insert(&mut self, base: u64, index: u32, slice: Slice, blocks: &mut Blocks) {
         self.make_room(blocks);
         let file = FileId(u32::MAX);
-        self.chunks.push_back(Chunk { base, index, file, slice, loading: 0, attempt: 0 });
+        self.chunks.push_back(Chunk {
+            base,
+            index,
+            file,
+            slice,
+            loading: 0,
+            attempt: 0,
+            waits: false,
+        });
     }
 
     /// Reads chunk `index` of `segment` and up to `ahead` − 1 after it.
@@ -106,7 +119,15 @@ impl Window {
             let slice = turn.blocks.freeze(block, 0, u32::try_from(len).unwrap_or(0));
             turn.blocks.release_block(block);
             let base = segment.base;
-            self.chunks.push_back(Chunk { base, index: next, file, slice, loading: 1, attempt: 0 });
+            self.chunks.push_back(Chunk {
+                base,
+                index: next,
+                file,
+                slice,
+                loading: 1,
+                attempt: 0,
+                waits: false,
+            });
             let op = LogOp::Chunk { reader: self.reader, base, index: next, piece: None };
             let id = turn.id(slot, op);
             turn.ask(IoRequest::Read { id, file, at: u64::from(next) * REGION, into: slice });
@@ -137,7 +158,8 @@ impl Window {
         true
     }
 
-    /// An answer: once more as a whole, then block after block, what fails then is zeros. The number of bytes that came.
+    /// An answer: once more as a whole, then block after block, what fails twice is zeros. The number of
+    /// bytes that came. A chunk may wait for [`Window::begin_blockwise`] now.
     pub(crate) fn on_read(
         &mut self,
         slot: u32,
@@ -157,25 +179,47 @@ impl Window {
             }
         };
         let came = if result == Ok(IoOk::Bytes(part.end - part.start)) { part.len() } else { 0 };
-        let Some(n) = piece else {
-            if came == 0 {
-                chunk.attempt += 1;
-                let next = (chunk.attempt > 1).then_some(0);
-                self.ask_piece(slot, place, next, turn);
+        chunk.attempt += u8::from(came == 0);
+        match piece {
+            None if came > 0 => {}
+            None if chunk.attempt == 1 => self.ask_piece(slot, place, None, turn),
+            None => (chunk.loading, chunk.waits) = (chunk.loading + 1, true),
+            Some(n) if came == 0 && chunk.attempt == 1 => {
+                self.ask_piece(slot, place, Some(n), turn);
             }
-            return came as u64;
-        };
-        if came == 0 {
-            turn.blocks.target_mut(part).fill(0);
-        }
-        if part.end < chunk.slice.end {
-            self.ask_piece(slot, place, Some(n + 1), turn);
+            Some(n) => {
+                if came == 0 {
+                    turn.blocks.target_mut(part).fill(0);
+                }
+                chunk.attempt = 0;
+                self.blockwise = part.end < chunk.slice.end;
+                if self.blockwise {
+                    self.ask_piece(slot, place, Some(n + 1), turn);
+                }
+            }
         }
         came as u64
     }
 
-    /// Reads a chunk again: as a whole, or the block `piece` of it. Blocks one after the other: side by
-    /// side the kernel joins them into one request, and all of them fail with the one that is bad.
+    /// A chunk is being read block by block.
+    pub(crate) fn is_blockwise(&self) -> bool {
+        self.blockwise
+    }
+
+    /// Begins to read a waiting chunk block by block, unless one is read so. True: begun.
+    pub(crate) fn begin_blockwise(&mut self, slot: u32, turn: &mut Turn<'_>) -> bool {
+        let waiting = self.chunks.iter().position(|chunk| chunk.waits);
+        let Some(place) = waiting.filter(|_| !self.blockwise) else { return false };
+        let chunk = &mut self.chunks[place];
+        (chunk.waits, chunk.attempt) = (false, 0);
+        chunk.loading -= 1;
+        self.blockwise = true;
+        self.ask_piece(slot, place, Some(0), turn);
+        true
+    }
+
+    /// Reads a chunk again: as a whole, or the block `piece` of it. Blocks of a log are read one after
+    /// the other: side by side the kernel joins them into one request, and all fail with the bad one.
     fn ask_piece(&mut self, slot: u32, place: usize, piece: Option<u16>, turn: &mut Turn<'_>) {
         let block = u32::try_from(turn.block()).unwrap_or(4096);
         let chunk = &mut self.chunks[place];

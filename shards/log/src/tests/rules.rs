@@ -383,6 +383,29 @@ fn an_unreadable_block_costs_the_batches_in_it_alone() {
     assert_eq!(all.len() as u64, 40 - lost);
 }
 
+/// P15: readers that meet the bad block at the same time do not widen the damage for each other.
+#[test]
+fn an_unreadable_block_costs_no_more_when_many_read_at_once() {
+    let mut world = World::with_log(12, settings());
+    for n in 0..40u8 {
+        world.append_wait(&batch(1, &vec![n; 3000], 5));
+    }
+    world.flush();
+    world.restart_clean();
+    world.disk.unreadable = Some((first(), 8192, 12288));
+    for from in 0..6 {
+        let logs = world.logs.as_mut().expect("started");
+        let mut list = crate::read::FrameList::default();
+        logs.read(KEY, from, 40, 1 << 20, &mut world.blocks, &mut world.io, &mut list);
+        world.turn(100);
+    }
+    world.settle();
+    let (all, holes) = world.read_all(1 << 20);
+    let lost: u64 = holes.iter().map(|hole| hole.1 - hole.0).sum();
+    assert!((2..=3).contains(&lost), "{holes:?}");
+    assert_eq!(all.len() as u64, 40 - lost);
+}
+
 #[test]
 fn frames_of_a_dropped_life_are_not_read_again() {
     // A batch of an unfinished group survives the cut but not its predecessor: dropped, never back.
