@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-import pytest
+from host import NotHere, run, unmount
 
 EIO = 5
 READ, WRITE, DISCONNECT, FLUSH = 0, 1, 2, 3
@@ -18,19 +18,6 @@ OPTION_MAGIC = 0x49484156454F5054
 REPLY_MAGIC = 0x3E889045565A9
 HAS_FLAGS_AND_FLUSH = 1 | 4
 WAIT_SECONDS = 20
-
-
-def require(*tools):
-    """A host that lacks something fails the test: a fault that was not tried is not green."""
-    missing = [tool for tool in tools if shutil.which(tool) is None]
-    if missing:
-        pytest.fail(f"NOT RUN: {', '.join(missing)} missing; tests/run setup installs them")
-    if os.geteuid() != 0:
-        pytest.fail("NOT RUN: loop devices and mounts need root")
-
-
-def run(*command):
-    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout.strip()
 
 
 class Server(threading.Thread):
@@ -126,7 +113,9 @@ class FaultDisk:
     """A mounted file system on a device that fails on demand."""
 
     def __init__(self, directory, kind, mib=320):
-        require("nbdfuse", "fusermount3", "losetup", f"mkfs.{kind}")
+        missing = [tool for tool in ("nbdfuse", "fusermount3", f"mkfs.{kind}") if shutil.which(tool) is None]
+        if missing:
+            raise NotHere(f"NOT RUN: {', '.join(missing)} missing; tests/run setup installs them")
         self.kind = kind
         self.image, self.mount = directory / "image", directory / "mount"
         self.fuse, self.socket = directory / "device", directory / "nbd"
@@ -146,7 +135,7 @@ class FaultDisk:
             deadline = time.monotonic() + WAIT_SECONDS
             while self.fuse.stat().st_size == 0:
                 if time.monotonic() > deadline or self.nbdfuse.poll() is not None:
-                    pytest.fail("NOT RUN: nbdfuse gives no device (is /dev/fuse there?)")
+                    raise NotHere("NOT RUN: nbdfuse gives no device (is /dev/fuse there?)")
                 time.sleep(0.02)
             self.loop = run("losetup", "-f", "--show", "--direct-io=on", self.fuse)
             run(f"mkfs.{self.kind}", "-q", "-F" if self.kind == "ext4" else "-f", self.loop)
@@ -170,11 +159,7 @@ class FaultDisk:
     def remount(self):
         """What an operator does after a device came back: a journal that was aborted stays so until then."""
         self.heal()
-        deadline = time.monotonic() + WAIT_SECONDS
-        # A killed process's ring gives its files back a little later.
-        while subprocess.run(["umount", str(self.mount)], capture_output=True).returncode != 0:
-            assert time.monotonic() < deadline, "the file system stays busy"
-            time.sleep(0.05)
+        unmount(self.mount)
         self.mounted = False
         self.attach()
 
@@ -206,7 +191,7 @@ class FaultDisk:
         if self.server:
             self.heal()
         if self.mounted:
-            subprocess.run(["umount", "-l", str(self.mount)], check=False)
+            unmount(self.mount)
         if self.loop:
             subprocess.run(["losetup", "-d", self.loop], check=False)
         if self.nbdfuse:
@@ -218,26 +203,3 @@ class FaultDisk:
                 self.nbdfuse.wait()
         if self.server:
             self.server.close()
-
-
-class SmallDisk:
-    """A small file system in a file, to be filled up."""
-
-    def __init__(self, directory, mib, kind="ext4"):
-        require("losetup", f"mkfs.{kind}", "fallocate")
-        self.image, self.mount, self.mib, self.kind = directory / "image", directory / "mount", mib, kind
-
-    def __enter__(self):
-        with open(self.image, "wb") as file:
-            file.truncate(self.mib << 20)
-        self.mount.mkdir()
-        run(f"mkfs.{self.kind}", "-q", "-F" if self.kind == "ext4" else "-f", self.image)
-        run("mount", "-o", "loop", self.image, self.mount)
-        return self
-
-    def free(self):
-        facts = os.statvfs(self.mount)
-        return facts.f_bavail * facts.f_frsize
-
-    def __exit__(self, *_):
-        subprocess.run(["umount", "-l", str(self.mount)], check=False)

@@ -9,7 +9,8 @@ import urllib.request
 import pytest
 
 from broker import Broker
-from fault_disk import FaultDisk, SmallDisk
+from fault_disk import FaultDisk
+from host import file_system
 
 STORAGE_ERROR = 56
 MIB = 1 << 20
@@ -76,6 +77,11 @@ def read_all(broker, topic, timeout=60):
     done = broker.kcat("-C", "-t", topic, "-p", "0", "-o", "beginning", "-e", "-q", "-f", "%o %s\\n", timeout=timeout)
     rows = (row.split(b" ", 1) for row in done.stdout.splitlines())
     return {int(offset): value for offset, value in rows}
+
+
+def free_bytes(mount):
+    facts = os.statvfs(mount)
+    return facts.f_bavail * facts.f_frsize
 
 
 def missing(acknowledged, read):
@@ -155,18 +161,18 @@ def test_an_unreadable_block_costs_its_batch_and_poisons_nothing(tmp_path, kind)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("how", ["deletion", "ballast", "kill"])
 def test_a_full_disk_refuses_reads_on_and_resumes(tmp_path, how):
-    with SmallDisk(tmp_path, 64) as disk, Broker(disk.mount) as broker:
+    with file_system(tmp_path, "64M") as (mount, _), Broker(mount) as broker:
         broker.create("full", 1, segment_bytes=8 * MIB)
         broker.create("other", 1, segment_bytes=8 * MIB)
         broker.kcat("-P", "-t", "other", data=(b"o" * 9999 + b"\n") * 1000)
         if how == "ballast":
             broker.kcat("-P", "-t", "full", data=b"0 before\n")
-            ballast = disk.mount / "ballast"
+            ballast = mount / "ballast"
             with open(ballast, "wb") as file:
-                os.posix_fallocate(file.fileno(), 0, disk.free() - 2 * MIB)
+                os.posix_fallocate(file.fileno(), 0, free_bytes(mount) - 2 * MIB)
         with Load(broker, "full", value_bytes=9000, rate=4000) as load:
             load.wait(lambda seen: any(code for _, code, _, _ in seen), 60)
-            free = disk.free()
+            free = free_bytes(mount)
             assert {code for _, code, _, _ in load.outcomes} <= {0, STORAGE_ERROR}
             assert readyz(broker)[0] == 200, "full is no poison"
             assert broker.metric("ringway_log_full_logs") >= 1
@@ -192,7 +198,7 @@ def test_a_full_disk_refuses_reads_on_and_resumes(tmp_path, how):
 
 @pytest.mark.timeout(60)
 def test_retention_goes_on_when_the_disk_is_full(tmp_path):
-    with SmallDisk(tmp_path, 64) as disk, Broker(disk.mount) as broker:
+    with file_system(tmp_path, "64M") as (mount, _), Broker(mount) as broker:
         broker.create("kept", 1, segment_bytes=8 * MIB, retention_bytes=8 * MIB)
         with Load(broker, "kept", value_bytes=9000, rate=4000) as load:
             load.wait(lambda seen: any(code for _, code, _, _ in seen), 40)
