@@ -12,6 +12,8 @@ import time
 from host import NotHere, run, unmount
 
 EIO = 5
+# A small ext4 has blocks of 1 KiB: what lies beside the sector may belong to another block of the file.
+SECTOR = 512
 READ, WRITE, DISCONNECT, FLUSH = 0, 1, 2, 3
 OPERATIONS = {READ: "read", WRITE: "write", FLUSH: "flush"}
 OPTION_MAGIC = 0x49484156454F5054
@@ -171,7 +173,7 @@ class FaultDisk:
         self.server.unreadable = []
 
     def make_unreadable(self, marker):
-        """The 4 KiB block of the device that holds `marker` cannot be read any more."""
+        """The sector of the device that holds `marker` cannot be read any more."""
         run("sync", "-f", self.mount)
         places = []
         with open(self.image, "rb") as file:
@@ -184,8 +186,8 @@ class FaultDisk:
                     found = text.find(marker, found + 1)
                 carry, at = text[-len(marker) + 1:], at + len(data)
         assert len(places) == 1, f"{marker} stands at {places}"
-        start = places[0] // 4096 * 4096
-        self.server.unreadable = [(start, start + 4096)]
+        start = places[0] // SECTOR * SECTOR
+        self.server.unreadable = [(start, start + SECTOR)]
 
     def __exit__(self, *_):
         if self.server:
