@@ -1,21 +1,25 @@
 //! Recovers one log (reliability.md 3.7, step 8): checkpoint, scan, payload check, replay, and what must be durable.
 //! Owner: `Log`, until it is live.
 //! Invariant: it destroys nothing; cut anywhere and run again it ends the same (D7).
-//! Not here: the accept rule (`scan.rs`), verdicts (`verdict.rs`), step 9 (`start.rs`).
+//! Not here: the scan (`recover/scanning.rs`), the replay (`recover/replay.rs`), what is made durable
+//! (`recover/settle.rs`), step 9 (`start.rs`).
+
+mod replay;
+mod scanning;
+mod settle;
 
 use crate::checkpoint::{Entry, Found, Mark};
-use crate::event::LogEvent;
 use crate::io::{Dir, ENOENT, Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::life_table::LifeTable;
 use crate::ops::LogOp;
 use crate::payload::PayloadCheck;
-use crate::quarantine::{Quarantine, Quarantined};
+use crate::quarantine::Quarantine;
 use crate::scan::{At, Rules, View};
-use crate::segment::{Segment, by_base, first_extent, holder};
+use crate::segment::{Segment, by_base};
 use crate::settings::LogSettings;
 use crate::snapshot::{self, Snapshot};
 use crate::turn::Turn;
-use crate::verdict::{Damaged, Scan, Step};
+use crate::verdict::{Damaged, Scan};
 use crate::window::{Asked, Missing, Window};
 use ringway_wire::ids::LogKey;
 
@@ -318,57 +322,6 @@ impl Recovery {
         }
     }
 
-    /// The entry to start from: its segment is there and long enough, and no later life began below it.
-    fn usable(&self) -> Option<&Found> {
-        let top = &self.entries.first()?.entry.table;
-        self.entries.iter().find(|found| {
-            let end = &found.entry.end;
-            let there = by_base(&self.segments, end.segment).is_some_and(|at| {
-                self.segments[at].file.is_some() && end.position <= self.segments[at].file_bytes
-            });
-            there && !top.undone(found.entry.table.last_epoch(), end.offset)
-        })
-    }
-
-    fn choose(&mut self, turn: &mut Turn<'_>) -> bool {
-        let top = self.entries.first().cloned();
-        self.source_table = top.as_ref().map(|top| top.entry.table.clone());
-        let w = top.as_ref().map_or(0, |top| top.entry.end.offset);
-        let reach = top.as_ref().map(|top| top.entry.bound).filter(|bound| *bound > 0);
-        if self.segments.is_empty() {
-            // Everything is gone but the checkpoint: the whole range is named, a new segment goes on behind it.
-            let start = top.as_ref().map_or(0, |top| top.entry.log_start);
-            self.segments.push(Segment::new(w));
-            let mut scan = Scan::new(At::start_of(0, start), w, None, None, true);
-            let (from, to, damage) = (start, w, crate::quarantine::Damage::Missing);
-            scan.damaged.push(Damaged { segment: start, at: 0, until: u64::MAX, from, to, damage });
-            scan.at = At::start_of(0, w);
-            (scan.next, scan.new_segment) = (w, true);
-            self.scan = Some(scan);
-            return self.conclude(turn);
-        }
-        let best = self.usable().cloned();
-        turn.shared.counts.unusable_checkpoints += u64::from(best != top);
-        let at = match &best {
-            Some(found) => {
-                let end = found.entry.end;
-                let si = by_base(&self.segments, end.segment).unwrap_or(0);
-                let (crc, len) = (end.crc, end.len);
-                At { si, p: end.position, o: end.offset, crc, len, any: len == 0, floor: 0 }
-            }
-            None => At::start_of(0, self.segments[0].base),
-        };
-        self.scan = Some(Scan::new(at, w, None, reach, true));
-        let clean = match (&top, &best) {
-            (Some(top), Some(best)) => {
-                let listed = turn.shared.facts.clean.contains(&(top.shard, top.generation));
-                top.entry.clean && listed && top == best
-            }
-            (None, _) | (_, None) => false,
-        };
-        if clean { self.conclude(turn) } else { self.enter(Phase::Scan) }
-    }
-
     fn enter(&mut self, phase: Phase) -> bool {
         self.phase = phase;
         true
@@ -397,104 +350,6 @@ impl Recovery {
         false
     }
 
-    fn scan_on(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(mut scan) = self.scan.take() else { return false };
-        let table = self.source_table.take();
-        let missing = loop {
-            match scan.step(&self.view(turn, table.as_ref())) {
-                Ok(Step::Frame(_) | Step::Damaged) => {}
-                Ok(Step::End) => break None,
-                Err(missing) => break Some(missing),
-            }
-        };
-        self.source_table = table;
-        let check = Box::new(PayloadCheck::new(&scan));
-        self.scan = Some(scan);
-        match missing {
-            Some(missing) => self.fetch(missing, turn),
-            None => self.enter(Phase::Payload(check)),
-        }
-    }
-
-    fn check_payloads(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(mut scan) = self.scan.take() else { return false };
-        let Phase::Payload(mut check) = std::mem::replace(&mut self.phase, Phase::Done) else {
-            return false;
-        };
-        let done = check.run(&mut scan, &self.view(turn, None));
-        self.scan = Some(scan);
-        match done {
-            Ok(()) => self.conclude(turn),
-            Err(missing) => {
-                self.phase = Phase::Payload(check);
-                self.fetch(missing, turn)
-            }
-        }
-    }
-
-    /// The end is known: life table, epoch, mark; then the replay up to it.
-    fn conclude(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(scan) = self.scan.take() else { return false };
-        let top = self.top().cloned();
-        let mut table = self.source_table.clone().unwrap_or_default();
-        for (epoch, base) in &scan.lives {
-            if *epoch > table.last_epoch() {
-                table.push(*epoch, *base, *base);
-            }
-        }
-        let counts = &mut turn.shared.counts;
-        counts.torn_headers += scan.met.torn_headers;
-        counts.torn_payloads += scan.met.torn_payloads;
-        counts.forged_headers += scan.met.forged_headers;
-        counts.stale_headers += scan.met.stale_headers;
-        let counter = turn.shared.facts.start_counter;
-        let epoch = table.greatest_epoch().max(scan.seen_epoch).max(counter) + 1;
-        table.push(epoch, scan.next, scan.at.o);
-        self.end = scan.at;
-        let first = self.segments[0].base.min(self.end.o);
-        let log_start = top.as_ref().map_or(0, |top| top.log_start).max(first);
-        let unproven = scan.kept.iter().filter(|kept| kept.placed.head.last_offset() >= scan.w);
-        self.unproven = unproven.map(|kept| self.segments[kept.placed.si].base).collect();
-        let segment = self.segments[self.end.si].base;
-        // A process that died in an extension left a size that is seen and not durable: without this flush
-        // the space behind the end would be written to, and could vanish with everything in it (P17).
-        self.unproven.push(segment);
-        self.unproven.dedup();
-        let (position, offset) = (self.end.p, scan.next);
-        let mut mark = Mark { segment, position, offset, crc: self.end.crc, len: self.end.len };
-        if scan.new_segment {
-            self.create = true;
-            (mark.segment, mark.position) = (scan.next, 0);
-        }
-        let beyond = self.segments.split_off(self.end.si + 1);
-        self.close_all(&beyond, turn);
-        let beyond = beyond.into_iter().map(|segment| segment.base).collect();
-        let mut notices = Vec::new();
-        if scan.torn_batches > 0 {
-            notices.push(format!(
-                "log {}: torn tail in segment {segment} at position {position}: the log ends at offset {}",
-                self.key, self.end.o
-            ));
-        }
-        self.damaged = scan.damaged;
-        self.result = Some(Recovered {
-            segments: Vec::new(),
-            beyond,
-            mark,
-            log_start,
-            bound: top.map_or(0, |top| top.bound),
-            epoch,
-            table,
-            quarantine: Quarantine::default(),
-            notices,
-            dropped_batches: scan.torn_batches,
-            new_quarantined: 0,
-            scanned_bytes: 0,
-            snapshot_offset: 0,
-        });
-        self.start_replay(turn)
-    }
-
     fn close_all(&mut self, gone: &[Segment], turn: &mut Turn<'_>) {
         for segment in gone {
             if let Some(file) = segment.file {
@@ -502,184 +357,5 @@ impl Recovery {
                 self.ask(LogOp::Close, turn, |id| IoRequest::Close { id, file });
             }
         }
-    }
-
-    fn start_replay(&mut self, turn: &mut Turn<'_>) -> bool {
-        let _ = turn;
-        let Some(result) = &self.result else { return false };
-        let good = self.snapshot.take().filter(|snapshot| {
-            let mark = &snapshot.mark;
-            mark.offset <= self.end.o
-                && mark.offset >= result.log_start
-                && !result.table.undone(snapshot.epoch, mark.offset)
-                && self.resume(mark).is_some()
-        });
-        let stop = Some((self.segments[self.end.si].base, self.end.p));
-        let at = match &good {
-            Some(snapshot) => {
-                for told in &snapshot.segments {
-                    if let Some(at) = by_base(&self.segments, told.base) {
-                        let (file, bytes) = (self.segments[at].file, self.segments[at].file_bytes);
-                        self.segments[at] = told.clone();
-                        if file.is_some() {
-                            (self.segments[at].file, self.segments[at].file_bytes) = (file, bytes);
-                        }
-                    }
-                }
-                let mark = snapshot.mark;
-                let (si, p) = self.resume(&mark).unwrap_or((0, 0));
-                let (crc, len) = (mark.crc, mark.len);
-                At { si, p, o: mark.offset, crc, len, any: len == 0, floor: 0 }
-            }
-            None => {
-                let si = holder(&self.segments, result.log_start).unwrap_or(0);
-                for segment in &mut self.segments {
-                    *segment = Segment {
-                        file: segment.file,
-                        file_bytes: segment.file_bytes,
-                        ..Segment::new(segment.base)
-                    };
-                }
-                At::start_of(si, self.segments[si].base)
-            }
-        };
-        self.snapshot = good;
-        self.replay_started = false;
-        self.scan = Some(Scan::new(at, self.end.o, stop, None, false));
-        self.enter(Phase::Replay)
-    }
-
-    /// Where the log goes on behind a snapshot: in its segment, or in the next when retention took that one.
-    fn resume(&self, mark: &Mark) -> Option<(usize, u64)> {
-        let same = by_base(&self.segments, mark.segment).map(|si| (si, mark.position));
-        same.or_else(|| by_base(&self.segments, mark.offset).map(|si| (si, 0)))
-    }
-
-    /// Tells the snapshot once the replay has proved that the log goes on from it.
-    fn tell_snapshot(&mut self, turn: &mut Turn<'_>) {
-        self.replay_started = true;
-        if let Some(snapshot) = self.snapshot.take() {
-            self.snapshot_offset = snapshot.mark.offset;
-            turn.tell(LogEvent::Snapshot(self.key, snapshot.body));
-        }
-    }
-
-    fn replay_on(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(mut scan) = self.scan.take() else { return false };
-        let mut left = REPLAY_FRAMES_MAX;
-        loop {
-            let table = self.result.as_ref().map(|result| &result.table);
-            let step = scan.step(&self.view(turn, table));
-            match step {
-                Ok(Step::Frame(placed)) => {
-                    self.tell_snapshot(turn);
-                    self.segments[placed.si].note(&placed.head, placed.position);
-                    turn.tell(LogEvent::Replayed(self.key, placed.head.batch_facts()));
-                    left -= 1;
-                    if left == 0 {
-                        turn.retry(self.slot, 0);
-                        self.scan = Some(scan);
-                        return false;
-                    }
-                }
-                Ok(Step::Damaged) if !self.replay_started && self.snapshot.take().is_some() => {
-                    // The log does not go on where the snapshot says: everything from the headers.
-                    return self.start_replay(turn);
-                }
-                Ok(Step::Damaged) => {}
-                Ok(Step::End) => {
-                    self.tell_snapshot(turn);
-                    self.damaged.extend(scan.damaged);
-                    return self.settle(turn);
-                }
-                Err(missing) => {
-                    self.scan = Some(scan);
-                    return self.fetch(missing, turn);
-                }
-            }
-        }
-    }
-
-    /// Quarantine list and the flush of the unproven tail.
-    fn settle(&mut self, turn: &mut Turn<'_>) -> bool {
-        let before = self.quarantine.len();
-        // Ranges beyond a torn tail: their offsets are given again, to batches that are sound.
-        self.quarantine.truncate(self.result.as_ref().map_or(u64::MAX, |found| found.mark.offset));
-        let found_ns = turn.now.wall_ns;
-        for range in std::mem::take(&mut self.damaged) {
-            let Damaged { segment, at, until, from, to, damage } = range;
-            let entry = Quarantined { segment, at, until, from, to, damage, found_ns };
-            if self.quarantine.add(entry)
-                && let Some(result) = &mut self.result
-            {
-                result.new_quarantined += 1;
-                result.notices.push(format!(
-                    "log {}: damaged data in segment {segment} at position {at}: offsets {from} to {to} are quarantined",
-                    self.key
-                ));
-            }
-        }
-        if self.quarantine.len() != before || !self.quarantine.is_saved() {
-            let (body, file) = (self.quarantine.encode(), SmallFile::Quarantine(self.key));
-            self.ask(LogOp::Quarantine, turn, |id| IoRequest::WriteSmall { id, file, body });
-        }
-        for base in std::mem::take(&mut self.unproven) {
-            let file = by_base(&self.segments, base).and_then(|at| self.segments[at].file);
-            if let Some(file) = file {
-                self.ask(LogOp::Flush, turn, |id| IoRequest::Flush { id, file });
-            }
-        }
-        self.enter(Phase::Flushing)
-    }
-
-    /// A new segment where the log goes on behind a loss; else the active one, open.
-    fn prepare(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(result) = &self.result else { return false };
-        let base_offset = result.mark.segment;
-        if !self.create {
-            let last = self.segments.len() - 1;
-            if self.segments[last].file.is_none() {
-                self.open(last, turn);
-                return true;
-            }
-            return self.enter(Phase::Done);
-        }
-        if self.segments.last().is_none_or(|segment| segment.base != base_offset) {
-            self.segments.push(Segment::new(base_offset));
-        }
-        let name = SegmentName { log: self.key, base_offset };
-        let bytes = first_extent(self.segment_bytes, 0, false);
-        self.ask(LogOp::Prepare, turn, |id| IoRequest::Prepare { id, name, bytes, zero: true });
-        self.enter(Phase::Preparing)
-    }
-
-    fn adopt(&mut self, turn: &mut Turn<'_>) -> bool {
-        let Some(segment) = self.segments.last() else { return false };
-        let (Some(file), base_offset) = (segment.file, segment.base) else { return false };
-        let name = SegmentName { log: self.key, base_offset };
-        self.ask(LogOp::Adopt, turn, |id| IoRequest::Adopt { id, file, name });
-        self.enter(Phase::Adopting)
-    }
-
-    fn finish(&mut self) -> Progress {
-        let Some(mut result) = self.result.take() else { return Progress::Working };
-        let last = self.segments.len().saturating_sub(1);
-        for (at, segment) in self.segments.iter_mut().enumerate() {
-            segment.ready = true;
-            segment.trimmed = true;
-            segment.sealed = at < last;
-            segment.extent = segment.file_bytes.min(4 << 20);
-            if at == last {
-                segment.end_position = result.mark.position;
-                segment.end_offset = result.mark.offset;
-            } else {
-                segment.index.thin(crate::index::SEALED_ENTRIES_MAX);
-            }
-        }
-        result.segments = std::mem::take(&mut self.segments);
-        result.quarantine = std::mem::take(&mut self.quarantine);
-        result.scanned_bytes = self.scanned_bytes;
-        result.snapshot_offset = self.snapshot_offset;
-        Progress::Ready(Box::new(result))
     }
 }

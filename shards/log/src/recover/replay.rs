@@ -1,0 +1,110 @@
+//! Derived state of a recovered log: from the snapshot, then from the headers behind it.
+//! Owner: one recovery, once its end is known.
+//! Invariant: a doubted snapshot is dropped and everything comes from headers; frames are told in offset order.
+//! Not here: what the partition makes of them (`partition`).
+
+use super::{Phase, REPLAY_FRAMES_MAX, Recovery};
+use crate::checkpoint::Mark;
+use crate::event::LogEvent;
+use crate::scan::At;
+use crate::segment::{Segment, by_base, holder};
+use crate::turn::Turn;
+use crate::verdict::{Scan, Step};
+
+impl Recovery {
+    pub(super) fn start_replay(&mut self, turn: &mut Turn<'_>) -> bool {
+        let _ = turn;
+        let Some(result) = &self.result else { return false };
+        let good = self.snapshot.take().filter(|snapshot| {
+            let mark = &snapshot.mark;
+            mark.offset <= self.end.o
+                && mark.offset >= result.log_start
+                && !result.table.undone(snapshot.epoch, mark.offset)
+                && self.resume(mark).is_some()
+        });
+        let stop = Some((self.segments[self.end.si].base, self.end.p));
+        let at = match &good {
+            Some(snapshot) => {
+                for told in &snapshot.segments {
+                    if let Some(at) = by_base(&self.segments, told.base) {
+                        let (file, bytes) = (self.segments[at].file, self.segments[at].file_bytes);
+                        self.segments[at] = told.clone();
+                        if file.is_some() {
+                            (self.segments[at].file, self.segments[at].file_bytes) = (file, bytes);
+                        }
+                    }
+                }
+                let mark = snapshot.mark;
+                let (si, p) = self.resume(&mark).unwrap_or((0, 0));
+                let (crc, len) = (mark.crc, mark.len);
+                At { si, p, o: mark.offset, crc, len, any: len == 0, floor: 0 }
+            }
+            None => {
+                let si = holder(&self.segments, result.log_start).unwrap_or(0);
+                for segment in &mut self.segments {
+                    *segment = Segment {
+                        file: segment.file,
+                        file_bytes: segment.file_bytes,
+                        ..Segment::new(segment.base)
+                    };
+                }
+                At::start_of(si, self.segments[si].base)
+            }
+        };
+        self.snapshot = good;
+        self.replay_started = false;
+        self.scan = Some(Scan::new(at, self.end.o, stop, None, false));
+        self.enter(Phase::Replay)
+    }
+
+    /// Where the log goes on behind a snapshot: in its segment, or in the next when retention took that one.
+    fn resume(&self, mark: &Mark) -> Option<(usize, u64)> {
+        let same = by_base(&self.segments, mark.segment).map(|si| (si, mark.position));
+        same.or_else(|| by_base(&self.segments, mark.offset).map(|si| (si, 0)))
+    }
+
+    /// Tells the snapshot once the replay has proved that the log goes on from it.
+    fn tell_snapshot(&mut self, turn: &mut Turn<'_>) {
+        self.replay_started = true;
+        if let Some(snapshot) = self.snapshot.take() {
+            self.snapshot_offset = snapshot.mark.offset;
+            turn.tell(LogEvent::Snapshot(self.key, snapshot.body));
+        }
+    }
+
+    pub(super) fn replay_on(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(mut scan) = self.scan.take() else { return false };
+        let mut left = REPLAY_FRAMES_MAX;
+        loop {
+            let table = self.result.as_ref().map(|result| &result.table);
+            let step = scan.step(&self.view(turn, table));
+            match step {
+                Ok(Step::Frame(placed)) => {
+                    self.tell_snapshot(turn);
+                    self.segments[placed.si].note(&placed.head, placed.position);
+                    turn.tell(LogEvent::Replayed(self.key, placed.head.batch_facts()));
+                    left -= 1;
+                    if left == 0 {
+                        turn.retry(self.slot, 0);
+                        self.scan = Some(scan);
+                        return false;
+                    }
+                }
+                Ok(Step::Damaged) if !self.replay_started && self.snapshot.take().is_some() => {
+                    // The log does not go on where the snapshot says: everything from the headers.
+                    return self.start_replay(turn);
+                }
+                Ok(Step::Damaged) => {}
+                Ok(Step::End) => {
+                    self.tell_snapshot(turn);
+                    self.damaged.extend(scan.damaged);
+                    return self.settle(turn);
+                }
+                Err(missing) => {
+                    self.scan = Some(scan);
+                    return self.fetch(missing, turn);
+                }
+            }
+        }
+    }
+}
