@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 mod print;
 
-use print::Printer;
+pub(super) use print::Printer;
 
 /// Bytes of one fetch at most.
 const FETCH_BYTES: u32 = 1 << 20;

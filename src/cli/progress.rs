@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::cell::Cell;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 /// Shorter work shows nothing.
@@ -42,6 +42,12 @@ impl Progress {
         if self.shown.get() {
             self.bar.set_message(format!("{records} {}", self.what));
         }
+    }
+
+    /// A line on stderr that the bar does not write over.
+    pub(crate) fn say(&self, line: &str) {
+        // A closed stderr is nobody's business.
+        self.bar.suspend(|| drop(writeln!(std::io::stderr().lock(), "{line}")));
     }
 
     /// Takes the bar away.

@@ -59,6 +59,8 @@ struct Partial {
     digest: Digest,
     /// Into the slices of the list.
     first_slice: usize,
+    /// The device did not give all of it.
+    unreadable: bool,
 }
 
 /// One read.
@@ -313,8 +315,8 @@ impl ColdRead {
                 }
                 let first_slice = self.frames.slices.len();
                 let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-                self.partial =
-                    Some(Partial { placed, position: placed.position, digest, first_slice });
+                let (position, unreadable) = (placed.position, false);
+                self.partial = Some(Partial { placed, position, digest, first_slice, unreadable });
                 None
             }
         }
@@ -341,6 +343,8 @@ impl ColdRead {
             let from = within(partial.position) as usize;
             let to = usize::try_from(upto - region).unwrap_or(0).min(chunk.len());
             let piece = chunk.part(from, to);
+            let block = log.rules.block;
+            partial.unreadable |= self.window.is_unreadable(base, partial.position, upto, block);
             let skip = (placed.position + CRC_FROM as u64).saturating_sub(partial.position);
             let skip = usize::try_from(skip).unwrap_or(0).min(piece.len());
             partial.digest.update(&blocks.bytes(piece)[skip..]);
@@ -361,7 +365,7 @@ impl ColdRead {
                 until: placed.end(),
                 from: head.base_offset,
                 to: head.next_offset(),
-                damage: Damage::Payload,
+                damage: if partial.unreadable { Damage::Unreadable } else { Damage::Payload },
             })));
         }
         let index = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

@@ -46,6 +46,27 @@ pub struct SegmentFacts {
     pub sealed: bool,
 }
 
+/// A damaged range that is named and never served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineFacts {
+    /// Segment, by its base offset.
+    pub segment: u64,
+    /// First damaged byte.
+    pub position: u64,
+    /// Where readable frames go on in this segment, `None` = in the next one.
+    pub until_position: Option<u64>,
+    /// First offset lost.
+    pub from: u64,
+    /// First offset after it.
+    pub to: u64,
+    /// `header`, `payload`, `place`, `missing`, `unreadable`.
+    pub reason: &'static str,
+    /// `recovery` or `read`.
+    pub found_by: &'static str,
+    /// When, Unix ms.
+    pub found_ms: u64,
+}
+
 /// What happened in the logs since the last look.
 #[derive(Debug)]
 pub enum LogEvent {
@@ -168,6 +189,10 @@ pub struct LogCounts {
     pub stalled: u64,
     /// Bytes of tail held in memory.
     pub tail_bytes: u64,
+    /// Logs known at start whose recovery has ended.
+    pub recovered: u64,
+    /// Bytes read by recoveries.
+    pub scanned_bytes: u64,
     /// Recoveries that ended at a header torn in two.
     pub torn_headers: u64,
     /// Recoveries that ended at a batch with a whole header and a torn payload.

@@ -1,6 +1,6 @@
 //! The life table of a log: which log_epoch owns which offsets (reliability.md 3.2).
 //! Owner: `Log`; recovery works on a copy.
-//! Invariant: starts rise strictly, epochs rise strictly; a new life replaces every entry at or above its start.
+//! Invariant: starts rise strictly, epochs never fall; a new life replaces every entry at or above its start.
 //! Not here: Kafka's leader epochs (`partition`).
 
 /// One life that appended, or one truncation.
@@ -39,6 +39,17 @@ impl LifeTable {
         let end = same.map(|life| life.previous_end).min().unwrap_or(previous_end);
         self.0.retain(|life| life.start < start);
         self.0.push(Life { epoch, start, previous_end: end.min(previous_end) });
+    }
+
+    /// The offsets from `previous_end` to `start` are gone for good: a life goes on behind them.
+    pub(crate) fn record_gap(&mut self, epoch: u32, start: u64, previous_end: u64) {
+        match self.0.iter_mut().find(|life| life.start == start) {
+            Some(life) => life.previous_end = life.previous_end.min(previous_end),
+            None => {
+                let at = self.0.partition_point(|life| life.start < start);
+                self.0.insert(at, Life { epoch, start, previous_end });
+            }
+        }
     }
 
     /// Whether a frame of `epoch` may stand at `base`; `floor` is the epoch of the frame before it.

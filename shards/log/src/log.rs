@@ -263,7 +263,6 @@ impl Log {
         self.quarantine = found.quarantine;
         self.snapshot.offset = found.snapshot_offset;
         turn.shared.counts.dropped_batches += found.dropped_batches;
-        turn.shared.counts.quarantined += self.quarantine.len() as u64;
         turn.tell(LogEvent::Recovered {
             key: self.key,
             start: self.log_start,

@@ -12,7 +12,7 @@ use crate::frame::{
 use crate::io::{Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Log, Phase, Truncation};
 use crate::ops::LogOp;
-use crate::quarantine::Quarantined;
+use crate::quarantine::Finder;
 use crate::read::{Frame, FrameList, ReadStart, ReadTicket, TimeFound};
 use crate::scan::{At, Rules};
 use crate::seek::{Place, Seek};
@@ -23,6 +23,8 @@ use crate::window::{Asked, Missing};
 
 /// How soon a read that lacked memory looks again.
 const MEMORY_RETRY_NS: u64 = 1_000_000;
+/// How soon a quarantine list that could not be written is tried again.
+const QUARANTINE_RETRY_NS: u64 = 1_000_000_000;
 /// Cold reads of one log at once.
 const COLD_READS_MAX: usize = 64;
 
@@ -44,7 +46,13 @@ impl Log {
             return ReadStart::Empty;
         }
         if let Some(entry) = self.quarantine.find(from) {
-            return ReadStart::Quarantined { until: entry.to };
+            // A range is told once its name is durable (Q1).
+            let until = entry.to;
+            return if self.quarantine.is_saved() {
+                ReadStart::Quarantined { until }
+            } else {
+                ReadStart::Busy
+            };
         }
         if self.tail.first_offset().is_some_and(|first| first <= from) {
             let bytes = self.read_tail(from, upto, bytes_max, turn, into);
@@ -207,14 +215,9 @@ impl Log {
     }
 
     fn name_damage(&mut self, range: Damaged, turn: &mut Turn<'_>) {
-        let Damaged { segment, at, until, from, to, damage } = range;
-        let found_ns = turn.now.wall_ns;
-        if self.quarantine.add(Quarantined { segment, at, until, from, to, damage, found_ns }) {
-            turn.shared.counts.quarantined += 1;
-            turn.tell(LogEvent::Warning(format!(
-                "log {}: damaged data in segment {segment} at position {at}: offsets {from} to {to} are quarantined",
-                self.key
-            )));
+        let entry = range.found(Finder::Read, turn.now.wall_ns);
+        if self.quarantine.add(entry) {
+            turn.tell(LogEvent::Warning(entry.line(self.key)));
             self.save_quarantine(turn);
         }
     }
@@ -240,7 +243,13 @@ impl Log {
             Err(errno) => {
                 let text = format!("log {}: quarantine list: errno {}", self.key, errno.0);
                 turn.tell(LogEvent::Warning(text));
-                turn.retry(self.slot, 1_000_000_000);
+                turn.retry(self.slot, QUARANTINE_RETRY_NS);
+                // Who waits for the name is not kept waiting for a disk that takes none.
+                for at in 0..self.reads.len() {
+                    if self.reads[at].damage.is_some() && !self.reads[at].ended {
+                        self.end_read(at, Outcome::Gone, turn);
+                    }
+                }
             }
         }
     }

@@ -4,7 +4,9 @@
 //! Not here: what batches mean (`partition`), how I/O is done (`runtime`, `sim`), one log's parts (`log.rs`).
 
 pub use crate::append::{AppendError, AppendFacts, Appended, Batch};
-pub use crate::event::{BatchFacts, LogCounts, LogEvent, ReadFailure, SegmentFacts, StartReport};
+pub use crate::event::{
+    BatchFacts, LogCounts, LogEvent, QuarantineFacts, ReadFailure, SegmentFacts, StartReport,
+};
 pub use crate::read::{ReadStart, ReadTicket, TimeFound};
 pub use crate::settings::{Durability, LogSettings, LogsConfig};
 
@@ -372,14 +374,23 @@ impl Logs {
             .map_or_else(Vec::new, |log| log.segments.iter().map(|one| one.facts()).collect())
     }
 
+    /// Damaged ranges, in order of offsets.
+    #[must_use]
+    pub fn quarantined(&self, key: LogKey) -> Vec<QuarantineFacts> {
+        self.log(key).map_or_else(Vec::new, |log| log.quarantine.facts())
+    }
+
     /// Counts since start.
     #[must_use]
     pub fn counts(&self) -> LogCounts {
-        let tail = self.logs.iter().map(|log| log.tail.blocks.len() as u64).sum::<u64>();
-        let full = |log: &&Log| log.no_space_until.is_some() && !log.is_poisoned();
-        let full = self.logs.iter().filter(full).count() as u64;
+        let (mut tail, mut quarantined, mut full) = (0, 0, 0);
+        for log in &self.logs {
+            tail += log.tail.blocks.len() as u64;
+            quarantined += log.quarantine.len() as u64;
+            full += u64::from(log.no_space_until.is_some() && !log.is_poisoned());
+        }
         let tail_bytes = tail * crate::blocks::BLOCK_BYTES as u64;
-        LogCounts { tail_bytes, full, ..self.shared.counts }
+        LogCounts { tail_bytes, quarantined, full, ..self.shared.counts }
     }
 
     fn log(&self, key: LogKey) -> Option<&Log> {

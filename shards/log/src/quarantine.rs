@@ -4,6 +4,8 @@
 //! Not here: finding damage (`verdict.rs`, `cold.rs`); the list is never an input of recovery's scan.
 
 use crate::codec::{Reader, Writer};
+use crate::event::QuarantineFacts;
+use ringway_wire::ids::LogKey;
 
 const MAGIC: [u8; 4] = *b"RWQL";
 const VERSION: u16 = 1;
@@ -17,6 +19,48 @@ pub(crate) enum Damage {
     Payload,
     /// The segment ends or is gone where the log must go on.
     Missing,
+    /// A whole header that does not belong here: another log's, another life's, or out of order.
+    Place,
+    /// The device gave no bytes.
+    Unreadable,
+}
+
+/// Every reason, in the order of its number in the file.
+const DAMAGES: [Damage; 5] =
+    [Damage::Header, Damage::Payload, Damage::Missing, Damage::Place, Damage::Unreadable];
+
+impl Damage {
+    /// One word for people and programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Damage::Header => "header",
+            Damage::Payload => "payload",
+            Damage::Missing => "missing",
+            Damage::Place => "place",
+            Damage::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Who came across a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finder {
+    /// The scan of a start.
+    Recovery,
+    /// A fetch, a time look-up or a truncation.
+    Read,
+}
+
+const FINDERS: [Finder; 2] = [Finder::Recovery, Finder::Read];
+
+impl Finder {
+    /// One word for people and programs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Finder::Recovery => "recovery",
+            Finder::Read => "read",
+        }
+    }
 }
 
 /// One damaged range.
@@ -36,6 +80,38 @@ pub(crate) struct Quarantined {
     pub(crate) damage: Damage,
     /// Wall clock when it was found.
     pub(crate) found_ns: u64,
+    /// Who found it.
+    pub(crate) finder: Finder,
+}
+
+impl Quarantined {
+    /// The line for the operator.
+    pub(crate) fn line(&self, log: LogKey) -> String {
+        let Quarantined { segment, at, from, to, .. } = self;
+        let (damage, finder) = (self.damage.name(), self.finder.name());
+        let bytes = match self.until {
+            u64::MAX => format!("from byte {at} to its end"),
+            until => format!("bytes {at} to {until}"),
+        };
+        format!(
+            "log {log}: damaged data ({damage}, found by {finder}) in segment {segment}, {bytes}: offsets {from} to \
+             {to} are quarantined; everything else stays readable"
+        )
+    }
+
+    /// As it is told.
+    pub(crate) fn facts(&self) -> QuarantineFacts {
+        QuarantineFacts {
+            segment: self.segment,
+            position: self.at,
+            until_position: (self.until < u64::MAX).then_some(self.until),
+            from: self.from,
+            to: self.to,
+            reason: self.damage.name(),
+            found_by: self.finder.name(),
+            found_ms: self.found_ns / 1_000_000,
+        }
+    }
 }
 
 /// All damaged ranges of one log, in order of offsets.
@@ -86,13 +162,21 @@ impl Quarantine {
         }
     }
 
-    /// Ranges at or above `end` describe offsets that were given up.
+    /// Offsets at or above `end` were given up: what stands there later is not what was damaged.
     pub(crate) fn truncate(&mut self, end: u64) {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.from < end);
-        if self.entries.len() != before {
-            self.version += 1;
+        if self.entries.iter().all(|entry| entry.to <= end) {
+            return;
         }
+        self.entries.retain(|entry| entry.from < end);
+        for entry in &mut self.entries {
+            entry.to = entry.to.min(end);
+        }
+        self.version += 1;
+    }
+
+    /// All ranges, as they are told.
+    pub(crate) fn facts(&self) -> Vec<QuarantineFacts> {
+        self.entries.iter().map(Quarantined::facts).collect()
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -104,19 +188,21 @@ impl Quarantine {
             {
                 out.u64(number);
             }
-            out.u8(match entry.damage {
-                Damage::Header => 0,
-                Damage::Payload => 1,
-                Damage::Missing => 2,
-            });
+            let damage = DAMAGES.iter().position(|damage| *damage == entry.damage).unwrap_or(0);
+            let finder = FINDERS.iter().position(|finder| *finder == entry.finder).unwrap_or(0);
+            out.u8(u8::try_from(finder << 4 | damage).unwrap_or(0));
         }
         out.finish()
     }
 
     /// A damaged list is an empty one: reads find the ranges again.
     pub(crate) fn decode(body: &[u8]) -> Quarantine {
-        let entries = Quarantine::read(body).unwrap_or_default();
-        Quarantine { entries, ..Quarantine::default() }
+        Quarantine::open(body).unwrap_or_default()
+    }
+
+    /// None: the list is damaged.
+    pub(crate) fn open(body: &[u8]) -> Option<Quarantine> {
+        Quarantine::read(body).map(|entries| Quarantine { entries, ..Quarantine::default() })
     }
 
     fn read(body: &[u8]) -> Option<Vec<Quarantined>> {
@@ -124,18 +210,21 @@ impl Quarantine {
         let count = from.count(49)?;
         let mut entries = Vec::with_capacity(count);
         for _ in 0..count {
+            let (segment, at, until) = (from.u64()?, from.u64()?, from.u64()?);
+            let (first, to, found_ns) = (from.u64()?, from.u64()?, from.u64()?);
+            // Lower half the reason, upper half the finder; what a newer Ringway wrote reads as the first.
+            let words = usize::from(from.u8()?);
+            let damage = *DAMAGES.get(words & 15).unwrap_or(&Damage::Header);
+            let finder = *FINDERS.get(words >> 4).unwrap_or(&Finder::Recovery);
             entries.push(Quarantined {
-                segment: from.u64()?,
-                at: from.u64()?,
-                until: from.u64()?,
-                from: from.u64()?,
-                to: from.u64()?,
-                found_ns: from.u64()?,
-                damage: match from.u8()? {
-                    1 => Damage::Payload,
-                    2 => Damage::Missing,
-                    _ => Damage::Header,
-                },
+                segment,
+                at,
+                until,
+                from: first,
+                to,
+                damage,
+                found_ns,
+                finder,
             });
         }
         Some(entries)
@@ -147,8 +236,8 @@ mod tests {
     use super::*;
 
     fn range(from: u64, to: u64) -> Quarantined {
-        let damage = Damage::Header;
-        Quarantined { segment: 0, at: from, until: to, from, to, damage, found_ns: 5 }
+        let (damage, finder) = (Damage::Unreadable, Finder::Read);
+        Quarantined { segment: 0, at: from, until: to, from, to, damage, found_ns: 5, finder }
     }
 
     #[test]

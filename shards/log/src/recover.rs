@@ -165,8 +165,9 @@ impl Recovery {
     /// An answer for this log.
     pub(crate) fn on_io(&mut self, op: LogOp, result: Result<IoOk, Errno>, turn: &mut Turn<'_>) {
         if let LogOp::Chunk { base, index, piece, .. } = op {
-            self.scanned_bytes +=
-                self.window.on_read(self.slot, (base, index, piece), result, turn);
+            let bytes = self.window.on_read(self.slot, (base, index, piece), result, turn);
+            self.scanned_bytes += bytes;
+            turn.shared.counts.scanned_bytes += bytes;
             self.window.begin_blockwise(self.slot, turn);
             return;
         }

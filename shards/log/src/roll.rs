@@ -5,6 +5,7 @@
 
 use crate::event::LogEvent;
 use crate::frame::{REGION, align_up};
+use crate::inspect::{NAME_MAGIC, NAME_VERSION};
 use crate::io::{Dir, EDQUOT, EFBIG, ENOSPC, Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Creating, Log, Phase, Roll};
 use crate::ops::LogOp;
@@ -274,7 +275,7 @@ impl Log {
 
 /// `partition.meta`: names what a numbered directory is, should the metadata be lost.
 fn partition_meta(log: &Log) -> Vec<u8> {
-    let mut out = crate::codec::Writer::new(*b"RWPM", 1);
+    let mut out = crate::codec::Writer::new(NAME_MAGIC, NAME_VERSION);
     out.bytes(&log.settings.topic_uuid);
     out.bytes(log.settings.topic_name.as_bytes());
     out.u64(log.key.topic_id);

@@ -83,6 +83,7 @@ impl Starting {
             }
         }
         self.running -= 1;
+        turn.shared.counts.recovered += 1;
         if log.doomed {
             log.begin_removal();
         }

@@ -1,10 +1,10 @@
 //! Follows the chain to the log's end and judges every break: torn tail or rot (reliability.md 3.4).
 //! Owner: one recovery, one repairing read, or the verifier.
 //! Invariant: W only rises, and only from checkpoint, valid headers and segments that hold them.
-//! Not here: payloads (`recover.rs`), doing anything about it.
+//! Not here: payloads (`payload.rs`), doing anything about it.
 
 use crate::frame::{Head, REGION, align_up, region_of, within};
-use crate::quarantine::Damage;
+use crate::quarantine::{Damage, Finder, Quarantined};
 use crate::scan::{At, Placed, View};
 use crate::window::Missing;
 use std::collections::VecDeque;
@@ -44,6 +44,28 @@ pub(crate) struct Damaged {
     pub(crate) damage: Damage,
 }
 
+impl Damaged {
+    /// As an entry of the quarantine list.
+    pub(crate) fn found(&self, finder: Finder, found_ns: u64) -> Quarantined {
+        let Damaged { segment, at, until, from, to, damage } = *self;
+        Quarantined { segment, at, until, from, to, damage, found_ns, finder }
+    }
+}
+
+/// The range below the oldest segment when the log starts lower, says the checkpoint: retention moves that
+/// number durably before it unlinks (P8), so a segment is gone that nobody removed.
+pub(crate) fn lost_start(log_start: u64, first: u64) -> Option<Damaged> {
+    let (segment, at, until, damage) = (log_start, 0, u64::MAX, Damage::Missing);
+    (log_start < first).then_some(Damaged {
+        segment,
+        at,
+        until,
+        from: log_start,
+        to: first,
+        damage,
+    })
+}
+
 /// Looking for evidence behind a break.
 #[derive(Clone, Debug)]
 struct Look {
@@ -56,6 +78,8 @@ struct Look {
     evidence: u64,
     /// Something was written at the break.
     begun: bool,
+    /// What is wrong there, should it be rot.
+    damage: Damage,
 }
 
 /// What a scan came across: told as counts, never decided by.
@@ -166,10 +190,11 @@ impl Scan {
             return self.step(view);
         }
         // Asked now, while the chunks of the break are in memory.
+        let damage = self.damage_at_break(view)?;
         let begun = self.begins_something(view)?;
         let position = self.at.p;
         let (si, best, high, evidence) = (self.at.si, None, 0, 0);
-        self.look = Some(Look { si, position, best, high, evidence, begun });
+        self.look = Some(Look { si, position, best, high, evidence, begun, damage });
         self.look_on(view)
     }
 
@@ -287,8 +312,8 @@ impl Scan {
     fn judge(&mut self, view: &View<'_>, look: &Look) -> Step {
         let (o, p) = (self.at.o, self.at.p);
         let segment = view.segments[self.at.si].base;
-        let mut damaged =
-            Damaged { segment, at: p, until: u64::MAX, from: o, to: o, damage: Damage::Header };
+        let damage = look.damage;
+        let mut damaged = Damaged { segment, at: p, until: u64::MAX, from: o, to: o, damage };
         if o >= self.w {
             self.torn_batches = look.evidence.max(u64::from(look.begun));
             return self.end(Verdict::Torn, o);
@@ -305,7 +330,9 @@ impl Scan {
         }
         if let Some(after) = view.segments.get(self.at.si + 1) {
             damaged.to = after.base.max(o);
-            damaged.damage = Damage::Missing;
+            if !look.begun && damage == Damage::Header {
+                damaged.damage = Damage::Missing;
+            }
             self.damaged.push(damaged);
             self.jump = true;
             self.at = At { si: self.at.si + 1, p: 0, o: damaged.to, any: true, ..self.at };
@@ -322,6 +349,22 @@ impl Scan {
         self.damaged.push(damaged);
         self.new_segment = true;
         self.end(Verdict::RotToEnd, next)
+    }
+
+    /// Why nothing at the break is acceptable: no bytes, a header that does not belong there, or no header.
+    fn damage_at_break(&self, view: &View<'_>) -> Result<Damage, Missing> {
+        let (base, block) = (view.segments[self.at.si].base, view.rules.block);
+        let mut damage = Damage::Header;
+        for place in [self.at.p, align_up(self.at.p, block)] {
+            if view.header(self.at.si, place)?.is_some() {
+                damage = Damage::Place;
+            }
+            let end = place + crate::frame::HEADER_BYTES as u64;
+            if view.window.is_unreadable(base, place, end, block) {
+                return Ok(Damage::Unreadable);
+            }
+        }
+        Ok(damage)
     }
 
     /// Whether something was written at the break.

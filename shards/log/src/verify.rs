@@ -4,15 +4,16 @@
 //! Not here: repair; walking the directory (the caller lists it).
 
 use crate::blocks::{BLOCK_BYTES, Blocks};
-use crate::checkpoint;
+use crate::checkpoint::{self, Mark};
 use crate::directory::DirectoryFacts;
-use crate::frame::{CRC_FROM, REGION};
+use crate::frame::{CRC_FROM, REGION, region_of};
 use crate::io::FileId;
 use crate::life_table::LifeTable;
 use crate::payload::hash_range;
+use crate::quarantine::Damage;
 use crate::scan::{At, Placed, Rules, View};
 use crate::segment::Segment;
-use crate::verdict::{Scan, Step, Verdict};
+use crate::verdict::{Scan, Step, Verdict, lost_start};
 use crate::window::{Missing, Window};
 use crc_fast::{CrcAlgorithm, Digest};
 use ringway_wire::ids::LogKey;
@@ -25,10 +26,46 @@ const WINDOW_CHUNKS: usize = 16;
 pub enum FindingKind {
     /// An unfinished write at the end: nothing acknowledged is missing.
     TornTail,
-    /// Acknowledged data is missing or its header is damaged.
-    Rot,
+    /// No whole header where one must be.
+    Header,
     /// The header is right, the payload is not.
     Payload,
+    /// A whole header that does not belong here.
+    Place,
+    /// The segment ends or is gone where the log must go on.
+    Missing,
+    /// The device gives no bytes.
+    Unreadable,
+    /// The newest checkpoint names an end that is no end of a frame of this log.
+    Checkpoint,
+}
+
+impl FindingKind {
+    /// One or two words for people and programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            FindingKind::TornTail => "torn tail",
+            FindingKind::Header => Damage::Header.name(),
+            FindingKind::Payload => Damage::Payload.name(),
+            FindingKind::Place => Damage::Place.name(),
+            FindingKind::Missing => Damage::Missing.name(),
+            FindingKind::Unreadable => Damage::Unreadable.name(),
+            FindingKind::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+impl From<Damage> for FindingKind {
+    fn from(damage: Damage) -> FindingKind {
+        match damage {
+            Damage::Header => FindingKind::Header,
+            Damage::Payload => FindingKind::Payload,
+            Damage::Missing => FindingKind::Missing,
+            Damage::Place => FindingKind::Place,
+            Damage::Unreadable => FindingKind::Unreadable,
+        }
+    }
 }
 
 /// One thing found.
@@ -38,12 +75,57 @@ pub struct Finding {
     pub kind: FindingKind,
     /// Segment, by its base offset.
     pub segment: u64,
-    /// Byte in the segment.
+    /// First byte in the segment.
     pub position: u64,
+    /// Where readable frames go on in this segment; `None`: in the next one, or nowhere.
+    pub until_position: Option<u64>,
     /// First offset concerned.
     pub offset: u64,
     /// First offset after it.
     pub until: u64,
+}
+
+impl Finding {
+    /// Whether acknowledged data is concerned: a torn tail is what a crash leaves of unacknowledged writes.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        self.kind != FindingKind::TornTail
+    }
+}
+
+/// A frame that stands where it belongs, whatever its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameLine {
+    /// Segment, by its base offset.
+    pub segment: u64,
+    /// First byte in the segment.
+    pub position: u64,
+    /// Bytes, header included.
+    pub frame_len: u32,
+    /// Offset of its first record.
+    pub base_offset: u64,
+    /// Offset of its last record.
+    pub last_offset: u64,
+    /// Records.
+    pub records: i32,
+    /// The life that wrote it.
+    pub log_epoch: u32,
+    /// The writer's flushed offset then.
+    pub flushed_upto: u64,
+    /// Link to the frame before it.
+    pub prev_crc: u32,
+    /// Its own CRC, which the next frame names.
+    pub header_crc: u32,
+    /// It follows the frame before it without a break.
+    pub linked: bool,
+    /// CRC-32C of the payload is right.
+    pub payload_ok: bool,
+    /// Greatest timestamp, ms.
+    pub max_timestamp: i64,
+    /// When it was appended, ns since 1970.
+    pub append_time_ns: u64,
+    /// −1 = not idempotent.
+    pub producer_id: i64,
 }
 
 /// The result of one log.
@@ -61,6 +143,10 @@ pub struct LogReport {
     pub end: u64,
     /// Greatest log_epoch.
     pub log_epoch: u32,
+    /// Next offset to be given: above `end` when acknowledged data is missing up to the end.
+    pub next: u64,
+    /// First offset kept, says the newest checkpoint.
+    pub log_start: u64,
     /// In order of place.
     pub findings: Vec<Finding>,
 }
@@ -77,6 +163,8 @@ pub enum VerifyStep {
         /// Bytes.
         len: usize,
     },
+    /// A frame was checked. Those at or above the report's end are not part of the log.
+    Frame(FrameLine),
     /// Done.
     Done(LogReport),
 }
@@ -91,11 +179,13 @@ pub struct LogVerify {
     blocks: Blocks,
     window: Window,
     scan: Scan,
-    /// A frame whose payload is being hashed, and how far.
-    hashing: Option<(Placed, u64, Digest)>,
+    hashing: Option<Hashing>,
     wanted: Option<(u64, u32)>,
     /// Payload findings with the last offset of their frame.
     payloads: Vec<(Finding, u64)>,
+    /// The flushed end of the newest checkpoint, and whether a frame ends there as it says.
+    mark: Option<Mark>,
+    mark_met: bool,
     report: LogReport,
 }
 
@@ -117,6 +207,8 @@ impl LogVerify {
         let w = top.as_ref().map_or(0, |found| found.entry.end.offset);
         let reach = top.as_ref().map(|found| found.entry.bound).filter(|bound| *bound > 0);
         let start = segments.first().map_or(0, |segment| segment.base);
+        let mark = top.as_ref().map(|found| found.entry.end).filter(|mark| mark.len > 0);
+        let log_start = top.as_ref().map_or(start, |found| found.entry.log_start);
         LogVerify {
             key,
             secret: facts.secret,
@@ -129,19 +221,22 @@ impl LogVerify {
             hashing: None,
             wanted: None,
             payloads: Vec::new(),
-            report: LogReport { start, end: start, ..LogReport::default() },
+            mark,
+            mark_met: false,
+            report: LogReport { start, end: start, log_start, ..LogReport::default() },
         }
     }
 
-    /// Goes on until bytes are needed.
+    /// Goes on until bytes are needed or a frame is checked.
     pub fn step(&mut self) -> VerifyStep {
         if self.segments.is_empty() {
-            return VerifyStep::Done(std::mem::take(&mut self.report));
+            return VerifyStep::Done(self.nothing_left());
         }
         loop {
             match self.go_on() {
-                Ok(false) => {}
-                Ok(true) => return VerifyStep::Done(self.conclude()),
+                Ok(Gone::On) => {}
+                Ok(Gone::Frame(line)) => return VerifyStep::Frame(line),
+                Ok(Gone::End) => return VerifyStep::Done(self.conclude()),
                 Err(Missing::Open(si)) => panic!("segment {si} was given as open"),
                 Err(Missing::Chunk(si, index)) => {
                     let segment = &self.segments[si];
@@ -157,12 +252,13 @@ impl LogVerify {
         }
     }
 
-    /// The bytes asked for; fewer, or none when they cannot be read: what is missing counts as zeros.
+    /// The bytes asked for; what is missing counts as zeros. `unreadable`: which blocks of the directory's
+    /// block size the device did not give, one bit each.
     ///
     /// # Panics
     /// When nothing was asked for.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        let Some((base, index)) = self.wanted.take() else { panic!("no bytes were asked for") };
+    pub fn feed(&mut self, bytes: &[u8], unreadable: u16) {
+        let Some(place) = self.wanted.take() else { panic!("no bytes were asked for") };
         let Some(block) = self.blocks.take_large(BLOCK_BYTES) else {
             panic!("unbounded memory is used up")
         };
@@ -170,65 +266,167 @@ impl LogVerify {
         self.blocks.tail_mut(block)[..len].copy_from_slice(&bytes[..len]);
         let slice = self.blocks.freeze(block, 0, u32::try_from(BLOCK_BYTES).unwrap_or(0));
         self.blocks.release_block(block);
-        self.window.insert(base, index, slice, &mut self.blocks);
+        self.window.insert(place, slice, unreadable, &mut self.blocks);
     }
 
-    /// True at the end.
-    fn go_on(&mut self) -> Result<bool, Missing> {
+    fn go_on(&mut self) -> Result<Gone, Missing> {
         let (key, secret, block) = (self.key, self.secret, self.block);
         let rules = Rules { key, secret, block, table: self.table.as_ref() };
         let view =
             View { segments: &self.segments, window: &self.window, blocks: &self.blocks, rules };
-        if let Some((placed, from, digest)) = &mut self.hashing {
-            hash_range(&view, placed.si, from, placed.end(), digest)?;
-            if digest.finalize() != u64::from(placed.head.kafka_crc) {
-                let (offset, until) = (placed.head.base_offset, placed.head.next_offset());
-                let segment = self.segments[placed.si].base;
-                let kind = FindingKind::Payload;
-                let finding = Finding { kind, segment, position: placed.position, offset, until };
-                self.payloads.push((finding, placed.head.last_offset()));
+        if let Some(hashing) = &mut self.hashing {
+            let Hashing { placed, from, digest, unreadable, .. } = hashing;
+            let (segment, end) = (self.segments[placed.si].base, placed.end());
+            while *from < end {
+                let upto = end.min((u64::from(region_of(*from)) + 1) * REGION);
+                *unreadable |= self.window.is_unreadable(segment, *from, upto, block);
+                hash_range(&view, placed.si, from, upto, digest)?;
+            }
+            let line = hashing.line(segment);
+            if !line.payload_ok {
+                let kind =
+                    if hashing.unreadable { FindingKind::Unreadable } else { FindingKind::Payload };
+                let (position, until_position) = (line.position, Some(end));
+                let (offset, until) = (line.base_offset, hashing.placed.head.next_offset());
+                let finding = Finding { kind, segment, position, until_position, offset, until };
+                self.payloads.push((finding, line.last_offset));
             }
             self.hashing = None;
+            return Ok(Gone::Frame(line));
         }
+        let before = self.scan.at;
         match self.scan.step(&view)? {
             Step::Damaged => {}
-            Step::End => return Ok(true),
-            Step::Frame(placed) => {
-                self.report.batches += 1;
-                self.report.records += u64::try_from(placed.head.record_count).unwrap_or(0);
-                self.report.frame_bytes += u64::from(placed.head.frame_len);
-                self.report.log_epoch = self.report.log_epoch.max(placed.head.log_epoch);
-                let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-                self.hashing = Some((placed, placed.position + CRC_FROM as u64, digest));
-            }
+            Step::End => return Ok(Gone::End),
+            Step::Frame(placed) => self.note(placed, &before),
         }
-        Ok(false)
+        Ok(Gone::On)
+    }
+
+    fn note(&mut self, placed: Placed, before: &At) {
+        let head = &placed.head;
+        self.report.batches += 1;
+        self.report.records += u64::try_from(head.record_count).unwrap_or(0);
+        self.report.frame_bytes += u64::from(head.frame_len);
+        self.report.log_epoch = self.report.log_epoch.max(head.log_epoch);
+        if let Some(mark) = self.mark {
+            let here =
+                self.segments[placed.si].base == mark.segment && placed.end() == mark.position;
+            let (crc, len) = (head.crc, head.frame_len);
+            self.mark_met |=
+                here && (head.next_offset(), crc, len) == (mark.offset, mark.crc, mark.len);
+        }
+        let linked = head.prev_crc == before.crc && head.prev_frame_len == before.len;
+        let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        let from = placed.position + CRC_FROM as u64;
+        self.hashing = Some(Hashing { placed, from, digest, linked, unreadable: false });
+    }
+
+    /// A log without any segment: whole only if it never held anything.
+    fn nothing_left(&mut self) -> LogReport {
+        let mut report = std::mem::take(&mut self.report);
+        if report.log_start < self.scan.w {
+            let (offset, until, segment) = (report.log_start, self.scan.w, report.log_start);
+            let (kind, until_position) = (FindingKind::Missing, None);
+            let gone = Finding { kind, segment, position: 0, until_position, offset, until };
+            report.findings.push(gone);
+            (report.start, report.end, report.next) = (offset, until, until);
+        }
+        report
     }
 
     fn conclude(&mut self) -> LogReport {
         let mut report = std::mem::take(&mut self.report);
         let (scan, w) = (&self.scan, self.scan.w);
-        report.end = scan.at.o;
-        for range in &scan.damaged {
-            let kind = FindingKind::Rot;
-            let (segment, position, offset, until) =
-                (range.segment, range.at, range.from, range.to);
-            report.findings.push(Finding { kind, segment, position, offset, until });
+        (report.end, report.next) = (scan.at.o, scan.next);
+        for range in lost_start(report.log_start, report.start).iter().chain(&scan.damaged) {
+            report.findings.push(Finding {
+                kind: range.damage.into(),
+                segment: range.segment,
+                position: range.at,
+                until_position: (range.until < u64::MAX).then_some(range.until),
+                offset: range.from,
+                until: range.to,
+            });
         }
         let unproven =
             self.payloads.iter().find(|(_, last)| *last >= w).map(|(finding, _)| *finding);
         let proven = self.payloads.iter().filter(|(_, last)| *last < w);
         report.findings.extend(proven.map(|(finding, _)| *finding));
-        let torn = FindingKind::TornTail;
+        let (kind, until_position) = (FindingKind::TornTail, None);
         if let Some(first) = unproven {
-            report.end = first.offset;
-            report.findings.push(Finding { kind: torn, until: first.offset, ..first });
+            (report.end, report.next) = (first.offset, first.offset);
+            report.findings.push(Finding { kind, until: first.offset, until_position, ..first });
         } else if scan.verdict == Verdict::Torn && scan.torn_batches > 0 {
             let segment = self.segments[scan.at.si].base;
-            let (position, offset) = (scan.at.p, scan.at.o);
-            report.findings.push(Finding { kind: torn, segment, position, offset, until: offset });
+            let (position, offset, until) = (scan.at.p, scan.at.o, scan.at.o);
+            report.findings.push(Finding {
+                kind,
+                segment,
+                position,
+                until_position,
+                offset,
+                until,
+            });
         }
+        self.check_mark(&mut report);
         report.findings.sort_by_key(|finding| (finding.segment, finding.position));
         report
+    }
+
+    /// Checkpoint and log must agree, unless the very frame it names is damaged.
+    fn check_mark(&self, report: &mut LogReport) {
+        let Some(mark) = self.mark.filter(|_| !self.mark_met) else { return };
+        let last = mark.offset.saturating_sub(1);
+        let holds = |finding: &Finding| finding.offset <= last && last < finding.until;
+        if !report.findings.iter().any(holds) {
+            report.findings.push(Finding {
+                kind: FindingKind::Checkpoint,
+                segment: mark.segment,
+                position: mark.position,
+                until_position: None,
+                offset: mark.offset,
+                until: mark.offset,
+            });
+        }
+    }
+}
+
+/// How far a turn of the walk came.
+enum Gone {
+    On,
+    Frame(FrameLine),
+    End,
+}
+
+/// A frame whose payload is being hashed, and how far.
+struct Hashing {
+    placed: Placed,
+    from: u64,
+    digest: Digest,
+    linked: bool,
+    unreadable: bool,
+}
+
+impl Hashing {
+    fn line(&self, segment: u64) -> FrameLine {
+        let head = &self.placed.head;
+        FrameLine {
+            segment,
+            position: self.placed.position,
+            frame_len: head.frame_len,
+            base_offset: head.base_offset,
+            last_offset: head.last_offset(),
+            records: head.record_count,
+            log_epoch: head.log_epoch,
+            flushed_upto: head.flushed_upto,
+            prev_crc: head.prev_crc,
+            header_crc: head.crc,
+            linked: self.linked,
+            payload_ok: self.digest.finalize() == u64::from(head.kafka_crc),
+            max_timestamp: head.max_timestamp,
+            append_time_ns: head.append_time_ns,
+            producer_id: head.producer_id,
+        }
     }
 }

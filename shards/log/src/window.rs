@@ -25,6 +25,8 @@ struct Chunk {
     attempt: u8,
     /// To be read block by block once no other chunk is.
     waits: bool,
+    /// Pieces of a block each that the device did not give, as bits.
+    unreadable: u16,
 }
 
 /// The chunks, oldest first.
@@ -76,8 +78,14 @@ impl Window {
         self.chunks.iter().any(|chunk| chunk.loading > 0)
     }
 
-    /// Puts in a chunk that was read already.
-    pub(crate) fn insert(&mut self, base: u64, index: u32, slice: Slice, blocks: &mut Blocks) {
+    /// Puts in a chunk that was read already; `unreadable` as in [`Chunk`].
+    pub(crate) fn insert(
+        &mut self,
+        (base, index): (u64, u32),
+        slice: Slice,
+        unreadable: u16,
+        blocks: &mut Blocks,
+    ) {
         self.make_room(blocks);
         let file = FileId(u32::MAX);
         self.chunks.push_back(Chunk {
@@ -88,7 +96,19 @@ impl Window {
             loading: 0,
             attempt: 0,
             waits: false,
+            unreadable,
         });
+    }
+
+    /// Whether the device did not give some block of `from..to` of segment `base`, as far as it is in memory.
+    pub(crate) fn is_unreadable(&self, base: u64, from: u64, to: u64, block: u64) -> bool {
+        self.chunks.iter().any(|chunk| {
+            let start = u64::from(chunk.index) * REGION;
+            chunk.base == base
+                && (0..u64::from(u16::BITS))
+                    .filter(|bit| chunk.unreadable >> bit & 1 == 1)
+                    .any(|bit| start + bit * block < to && from < start + (bit + 1) * block)
+        })
     }
 
     /// Reads chunk `index` of `segment` and up to `ahead` − 1 after it.
@@ -127,6 +147,7 @@ impl Window {
                 loading: 1,
                 attempt: 0,
                 waits: false,
+                unreadable: 0,
             });
             let op = LogOp::Chunk { reader: self.reader, base, index: next, piece: None };
             let id = turn.id(slot, op);
@@ -189,6 +210,7 @@ impl Window {
             }
             Some(n) => {
                 if came == 0 {
+                    chunk.unreadable |= 1u16.checked_shl(u32::from(n)).unwrap_or(0);
                     turn.blocks.target_mut(part).fill(0);
                 }
                 chunk.attempt = 0;

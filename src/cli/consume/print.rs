@@ -9,7 +9,7 @@ use std::io::{BufWriter, StdoutLock, Write};
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Prints to `W`, counting.
-pub(super) struct Printer<W: Write = StdoutLock<'static>> {
+pub(in crate::cli) struct Printer<W: Write = StdoutLock<'static>> {
     out: BufWriter<W>,
     topic: String,
     output: Output,
@@ -20,7 +20,7 @@ pub(super) struct Printer<W: Write = StdoutLock<'static>> {
 
 impl Printer {
     /// To stdout; `count` records at most.
-    pub(super) fn new(
+    pub(in crate::cli) fn new(
         topic: &str,
         output: Output,
         key: bool,
@@ -34,12 +34,17 @@ impl Printer {
 
 impl<W: Write> Printer<W> {
     /// Whether as many as asked for are printed.
-    pub(super) fn done(&self) -> bool {
+    pub(in crate::cli) fn done(&self) -> bool {
         self.left == Some(0)
     }
 
+    /// Records that may still be printed, `None` = all.
+    pub(in crate::cli) fn left(&self) -> Option<u64> {
+        self.left
+    }
+
     /// Prints one; `false` when that was enough or it is too many.
-    pub(super) fn print(
+    pub(in crate::cli) fn print(
         &mut self,
         partition: u32,
         record: &Delivered<'_>,
@@ -57,7 +62,7 @@ impl<W: Write> Printer<W> {
     }
 
     /// Writes what is gathered.
-    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+    pub(in crate::cli) fn flush(&mut self) -> std::io::Result<()> {
         self.out.flush()
     }
 

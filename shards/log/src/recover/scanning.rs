@@ -10,7 +10,7 @@ use crate::quarantine::{Damage, Quarantine};
 use crate::scan::At;
 use crate::segment::{Segment, by_base};
 use crate::turn::Turn;
-use crate::verdict::{Damaged, Scan, Step};
+use crate::verdict::{Damaged, Scan, Step, lost_start};
 
 impl Recovery {
     /// The entry to start from: its segment is there and long enough, and no later life began below it.
@@ -119,7 +119,7 @@ impl Recovery {
         table.push(epoch, scan.next, scan.at.o);
         self.end = scan.at;
         let first = self.segments[0].base.min(self.end.o);
-        let log_start = top.as_ref().map_or(0, |top| top.log_start).max(first);
+        let log_start = top.as_ref().map_or(first, |top| top.log_start);
         let unproven = scan.kept.iter().filter(|kept| kept.placed.head.last_offset() >= scan.w);
         self.unproven = unproven.map(|kept| self.segments[kept.placed.si].base).collect();
         let segment = self.segments[self.end.si].base;
@@ -144,6 +144,7 @@ impl Recovery {
             ));
         }
         self.damaged = scan.damaged;
+        self.damaged.extend(lost_start(log_start, first));
         self.result = Some(Recovered {
             segments: Vec::new(),
             beyond,

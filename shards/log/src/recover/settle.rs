@@ -6,10 +6,9 @@
 use super::{Phase, Progress, Recovery};
 use crate::io::{IoRequest, SegmentName, SmallFile};
 use crate::ops::LogOp;
-use crate::quarantine::Quarantined;
+use crate::quarantine::Finder;
 use crate::segment::{Segment, by_base, first_extent};
 use crate::turn::Turn;
-use crate::verdict::Damaged;
 
 impl Recovery {
     /// Quarantine list and the flush of the unproven tail.
@@ -19,16 +18,12 @@ impl Recovery {
         self.quarantine.truncate(self.result.as_ref().map_or(u64::MAX, |found| found.mark.offset));
         let found_ns = turn.now.wall_ns;
         for range in std::mem::take(&mut self.damaged) {
-            let Damaged { segment, at, until, from, to, damage } = range;
-            let entry = Quarantined { segment, at, until, from, to, damage, found_ns };
+            let entry = range.found(Finder::Recovery, found_ns);
             if self.quarantine.add(entry)
                 && let Some(result) = &mut self.result
             {
                 result.new_quarantined += 1;
-                result.notices.push(format!(
-                    "log {}: damaged data in segment {segment} at position {at}: offsets {from} to {to} are quarantined",
-                    self.key
-                ));
+                result.notices.push(entry.line(self.key));
             }
         }
         if self.quarantine.len() != before || !self.quarantine.is_saved() {

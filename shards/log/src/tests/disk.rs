@@ -92,6 +92,8 @@ pub(crate) struct Disk {
     /// (file offset range) of a segment that cannot be read.
     pub(crate) unreadable: Option<(SegmentName, u64, u64)>,
     pub(crate) reads: u64,
+    /// A small file that cannot be written.
+    pub(crate) fail_small: Option<SmallFile>,
 }
 
 impl Disk {
@@ -279,6 +281,7 @@ impl Disk {
             }
             IoRequest::List { dir, .. } => Ok(IoOk::Names(self.list(dir))),
             IoRequest::ReadSmall { file, .. } => Ok(IoOk::Small(self.small.get(&file).cloned())),
+            IoRequest::WriteSmall { file, .. } if self.fail_small == Some(file) => Err(ENOSPC),
             IoRequest::WriteSmall { file, body, .. } => {
                 self.small.insert(file, body);
                 Ok(IoOk::Done)
@@ -369,6 +372,21 @@ impl Disk {
         let file = &mut self.inodes[inode];
         file.current[at..at + bytes.len()].copy_from_slice(bytes);
         file.durable[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Bytes of a segment stand in another place of it too.
+    pub(crate) fn copy_within(&mut self, name: SegmentName, from: u64, len: usize, to: u64) {
+        let inode = self.names[&name];
+        let (from, to) =
+            (usize::try_from(from).expect("small"), usize::try_from(to).expect("small"));
+        self.inodes[inode].current.copy_within(from..from + len, to);
+        self.inodes[inode].durable.copy_within(from..from + len, to);
+    }
+
+    /// A segment's name is gone.
+    pub(crate) fn lose(&mut self, name: SegmentName) {
+        self.names.remove(&name);
+        self.durable_names.remove(&name);
     }
 
     pub(crate) fn bytes_of(&self, name: SegmentName) -> &[u8] {

@@ -6,7 +6,7 @@
 use super::life::{KEY, World, batch, settings};
 use crate::io::{EIO, IoOk, IoOut, SegmentName, SmallFile};
 use crate::logs::{AppendError, AppendFacts, Batch, LogSettings, ReadStart};
-use crate::quarantine::{Damage, Quarantine, Quarantined};
+use crate::quarantine::{Damage, Finder, Quarantine, Quarantined};
 
 fn first() -> SegmentName {
     SegmentName { log: KEY, base_offset: 0 }
@@ -623,10 +623,11 @@ fn verify(world: &mut World) -> crate::verify::LogReport {
     loop {
         match verify.step() {
             VerifyStep::Done(report) => return report,
+            VerifyStep::Frame(_) => {}
             VerifyStep::Read { segment, at, len } => {
                 let at = usize::try_from(at).expect("small");
                 let bytes = world.disk.bytes_of(name(segment))[at..at + len].to_vec();
-                verify.feed(&bytes);
+                verify.feed(&bytes, 0);
             }
         }
     }
@@ -662,7 +663,7 @@ fn the_verifier_counts_everything_and_names_each_damage() {
         .collect();
     assert_eq!(
         found,
-        [(FindingKind::Rot, ten as u64, 30, 33), (FindingKind::Payload, twenty as u64, 60, 63)]
+        [(FindingKind::Header, ten as u64, 30, 33), (FindingKind::Payload, twenty as u64, 60, 63)]
     );
     assert_eq!((damaged.batches, damaged.end), (299, 900));
 }
@@ -683,6 +684,7 @@ fn offsets_that_a_recovery_gave_up_are_not_quarantined_any_more() {
         to: 3,
         damage,
         found_ns: 1,
+        finder: Finder::Read,
     });
     world.disk.put_small(SmallFile::Quarantine(KEY), list.encode());
     world.cut_and_start();

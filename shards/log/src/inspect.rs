@@ -1,0 +1,98 @@
+//! What the small files of a stopped log say, for tools that change nothing.
+//! Owner: `ringway log`, or any tool that can read the files.
+//! Invariant: told as found; nothing here is believed by recovery because a tool believes it.
+//! Not here: segments (`verify.rs`), reading files (the caller does).
+
+use crate::checkpoint;
+use crate::codec::Reader;
+use crate::directory::DirectoryFacts;
+use crate::event::QuarantineFacts;
+use crate::quarantine::Quarantine;
+use ringway_wire::ids::LogKey;
+
+/// First bytes and version of `partition.meta`.
+pub(crate) const NAME_MAGIC: [u8; 4] = *b"RWPM";
+pub(crate) const NAME_VERSION: u16 = 1;
+
+/// What `partition.meta` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionName {
+    /// Topic name.
+    pub topic: String,
+    /// Topic uuid.
+    pub uuid: [u8; 16],
+    /// The log.
+    pub key: LogKey,
+}
+
+/// Reads `partition.meta`; `None`: damaged or absent.
+#[must_use]
+pub fn partition_name(body: &[u8]) -> Option<PartitionName> {
+    let mut from = Reader::open(body, NAME_MAGIC, NAME_VERSION).ok()?;
+    let uuid = from.bytes()?.try_into().ok()?;
+    let topic = String::from_utf8(from.bytes()?.to_vec()).ok()?;
+    Some(PartitionName {
+        topic,
+        uuid,
+        key: LogKey { topic_id: from.u64()?, partition: from.u32()? },
+    })
+}
+
+/// One checkpoint file's entry of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointLine {
+    /// Shard that wrote the file.
+    pub shard: u32,
+    /// Its generation.
+    pub generation: u64,
+    /// Flushed end: segment.
+    pub segment: u64,
+    /// Flushed end: byte.
+    pub position: u64,
+    /// Flushed end: next offset.
+    pub offset: u64,
+    /// First offset kept.
+    pub log_start: u64,
+    /// Bytes of a flush group at most.
+    pub group_bytes_max: u64,
+    /// Written by a clean stop.
+    pub clean: bool,
+    /// Lives: log_epoch, first offset, end of the life before.
+    pub lives: Vec<(u32, u64, u64)>,
+}
+
+/// Every entry of a log in readable checkpoint files, the one recovery prefers first.
+#[must_use]
+pub fn checkpoint_lines(key: LogKey, facts: &DirectoryFacts) -> Vec<CheckpointLine> {
+    let read = |(shard, _, body): &(u32, u64, Vec<u8>)| Some((*shard, checkpoint::decode(body)?));
+    let files: Vec<_> = facts.checkpoints.iter().filter_map(read).collect();
+    let line = |found: checkpoint::Found| {
+        let entry = found.entry;
+        let lives = entry.table.lives().iter();
+        CheckpointLine {
+            shard: found.shard,
+            generation: found.generation,
+            segment: entry.end.segment,
+            position: entry.end.position,
+            offset: entry.end.offset,
+            log_start: entry.log_start,
+            group_bytes_max: entry.bound,
+            clean: entry.clean,
+            lives: lives.map(|life| (life.epoch, life.start, life.previous_end)).collect(),
+        }
+    };
+    checkpoint::entries_of(key, &files).into_iter().map(line).collect()
+}
+
+/// The checkpoint files that cannot be read: shard and generation.
+#[must_use]
+pub fn damaged_checkpoints(facts: &DirectoryFacts) -> Vec<(u32, u64)> {
+    let damaged = facts.checkpoints.iter().filter(|file| checkpoint::decode(&file.2).is_none());
+    damaged.map(|(shard, generation, _)| (*shard, *generation)).collect()
+}
+
+/// The ranges of a log's `quarantine` file; `None`: damaged.
+#[must_use]
+pub fn quarantine_list(body: &[u8]) -> Option<Vec<QuarantineFacts>> {
+    Quarantine::open(body).map(|list| list.facts())
+}

@@ -1,0 +1,288 @@
+//! A stopped data directory as its tools see it: its lock, its facts, its logs, and how their bytes are read.
+
+use crate::cli::progress::Progress;
+use crate::refusal::Refusal;
+use ringway_log::directory::{DirectoryFacts, checkpoint_name};
+use ringway_log::inspect::{PartitionName, partition_name};
+use ringway_log::verify::{FrameLine, LogReport, LogVerify, VerifyStep};
+use ringway_runtime::directory::LOCK_WAIT;
+use ringway_wire::ids::LogKey;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A stopped directory; no broker starts in it while this lives.
+pub(super) struct Stopped {
+    /// Where.
+    pub(super) directory: PathBuf,
+    /// What `meta` and the checkpoints say.
+    pub(super) facts: DirectoryFacts,
+    /// Every log there is, in order.
+    pub(super) logs: Vec<FoundLog>,
+    /// None: somebody else holds it.
+    held: Option<File>,
+}
+
+/// A log as its directory shows it.
+pub(super) struct FoundLog {
+    /// Which.
+    pub(super) key: LogKey,
+    /// Its own directory.
+    pub(super) directory: PathBuf,
+    /// What `partition.meta` calls it.
+    pub(super) name: Option<PartitionName>,
+    /// Base offset and file size, oldest first.
+    pub(super) segments: Vec<(u64, u64)>,
+}
+
+impl FoundLog {
+    /// Topic and partition for people.
+    pub(super) fn title(&self) -> String {
+        let topic = self.name.as_ref().map_or("?", |name| name.topic.as_str());
+        format!("{topic}/{}", self.key.partition)
+    }
+
+    /// Topic name; empty when `partition.meta` does not tell.
+    pub(super) fn topic(&self) -> &str {
+        self.name.as_ref().map_or("", |name| name.topic.as_str())
+    }
+
+    /// The file of a segment.
+    pub(super) fn segment(&self, base: u64) -> PathBuf {
+        self.directory.join(format!("{base:020}.seg"))
+    }
+
+    /// Bytes of all its segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Which logs a command is about.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Choice {
+    /// Only this topic, by name or number.
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+    /// Only this partition.
+    #[arg(long, short, value_name = "N")]
+    partition: Option<u32>,
+}
+
+impl Choice {
+    fn takes(&self, log: &FoundLog) -> bool {
+        let topic = self.topic.as_ref();
+        topic.is_none_or(|name| *name == log.topic() || *name == log.key.topic_id.to_string())
+            && self.partition.is_none_or(|partition| partition == log.key.partition)
+    }
+}
+
+impl Stopped {
+    /// Locks the directory and looks at it. `alone`: to change something, so no other tool may look on.
+    pub(super) fn open(directory: &Path, choice: &Choice, alone: bool) -> Result<Stopped, Refusal> {
+        let lock = lock(directory, alone)?;
+        let mut stopped = Stopped::look(directory)?;
+        stopped.held = Some(lock);
+        let all = stopped.logs.len();
+        stopped.logs.retain(|log| choice.takes(log));
+        if stopped.logs.is_empty() && all > 0 {
+            let text = format!(
+                "none of the {all} logs in {} is the one asked for: `ringway log verify {0}` lists them",
+                directory.display()
+            );
+            return Err(Refusal::configuration(text));
+        }
+        Ok(stopped)
+    }
+
+    /// Looks once more at a directory that the caller has locked.
+    pub(super) fn look(directory: &Path) -> Result<Stopped, Refusal> {
+        let logs = find_logs(directory)?;
+        let facts = facts(directory, logs.iter().map(|log| log.key).collect())?;
+        Ok(Stopped { directory: directory.to_owned(), facts, logs, held: None })
+    }
+
+    /// Bytes of all logs chosen.
+    pub(super) fn bytes(&self) -> u64 {
+        self.logs.iter().map(FoundLog::bytes).sum()
+    }
+
+    /// Reads a log from its first byte to its last; `take` is told every frame, and ends the walk with false.
+    pub(super) fn walk(
+        &self,
+        log: &FoundLog,
+        progress: &Progress,
+        mut take: impl FnMut(&FrameLine) -> Result<bool, Refusal>,
+    ) -> Result<Option<LogReport>, Refusal> {
+        let mut verifier = LogVerify::new(log.key, &self.facts, log.segments.clone());
+        let mut segments = Segments::new(log);
+        let mut bytes = Vec::new();
+        let mut records = 0;
+        loop {
+            match verifier.step() {
+                VerifyStep::Done(report) => return Ok(Some(report)),
+                VerifyStep::Frame(line) => {
+                    records += u64::try_from(line.records).unwrap_or(0);
+                    if !take(&line)? {
+                        return Ok(None);
+                    }
+                }
+                VerifyStep::Read { segment, at, len } => {
+                    bytes.clear();
+                    bytes.resize(len, 0);
+                    let lost = segments.read(segment, at, &mut bytes, self.facts.block)?;
+                    verifier.feed(&bytes, lost);
+                    progress.advance(len, records);
+                }
+            }
+        }
+    }
+}
+
+/// The segment that is open.
+pub(super) struct Segments<'a> {
+    log: &'a FoundLog,
+    open: Option<(u64, File)>,
+}
+
+impl<'a> Segments<'a> {
+    /// None is open yet.
+    pub(super) fn new(log: &'a FoundLog) -> Segments<'a> {
+        Segments { log, open: None }
+    }
+
+    /// Reads all of `bytes`, block by block where the device gives errors: which blocks stay zero, as bits.
+    pub(super) fn read(
+        &mut self,
+        segment: u64,
+        at: u64,
+        bytes: &mut [u8],
+        block: u32,
+    ) -> Result<u16, Refusal> {
+        let file = match self.open.take() {
+            Some((base, file)) if base == segment => file,
+            _ => {
+                let path = self.log.segment(segment);
+                File::open(&path).map_err(|cause| refused(&path, &cause))?
+            }
+        };
+        let mut lost = 0;
+        if !fill(&file, bytes, at) {
+            for (n, piece) in (0u32..).zip(bytes.chunks_mut(block as usize)) {
+                if !fill(&file, piece, at + u64::from(n) * u64::from(block)) {
+                    piece.fill(0);
+                    lost |= 1u16.checked_shl(n).unwrap_or(0);
+                }
+            }
+        }
+        self.open = Some((segment, file));
+        Ok(lost)
+    }
+
+    /// A whole frame.
+    pub(super) fn frame(&mut self, line: &FrameLine, block: u32) -> Result<Vec<u8>, Refusal> {
+        let mut bytes = vec![0; line.frame_len as usize];
+        self.read(line.segment, line.position, &mut bytes, block)?;
+        Ok(bytes)
+    }
+}
+
+/// Whether all bytes came; those behind the end of the file are zeros.
+fn fill(file: &File, bytes: &mut [u8], at: u64) -> bool {
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Keeps a broker from starting meanwhile, and refuses when one runs.
+fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
+    let path = directory.join("lock");
+    let file = File::open(&path).map_err(|cause| refused(&path, &cause))?;
+    // The kernel gives a stopped broker's lock back only once its last ring is gone, a little later.
+    let asked = Instant::now();
+    let tried = || if alone { file.try_lock() } else { file.try_lock_shared() };
+    while tried().is_err() {
+        if asked.elapsed() >= LOCK_WAIT {
+            let text =
+                format!("data directory {} is in use: stop the broker first", directory.display());
+            return Err(Refusal::configuration(text));
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    Ok(file)
+}
+
+/// What keeps a tool from its work, with the path.
+pub(super) fn refused(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
+    Refusal::configuration(format!("{}: {cause}", path.display()))
+}
+
+fn facts(directory: &Path, logs: Vec<LogKey>) -> Result<DirectoryFacts, Refusal> {
+    let path = directory.join("meta");
+    let meta = fs::read(&path).map_err(|cause| refused(&path, &cause))?;
+    let mut checkpoints = Vec::new();
+    for name in names(&directory.join("checkpoints"))? {
+        let Some((shard, generation)) = checkpoint_name(&name) else { continue };
+        let path = directory.join("checkpoints").join(&name);
+        let body = fs::read(&path).map_err(|cause| refused(&path, &cause))?;
+        checkpoints.push((shard, generation, body));
+    }
+    DirectoryFacts::inspect(&meta, checkpoints, logs).map_err(Refusal::configuration)
+}
+
+/// `t/<topic_id>/p/<partition>/<base_offset>.seg`, in order.
+fn find_logs(directory: &Path) -> Result<Vec<FoundLog>, Refusal> {
+    let topics = directory.join("t");
+    let mut logs = Vec::new();
+    for topic_id in numbers(&topics)? {
+        let partitions = topics.join(topic_id.to_string()).join("p");
+        for partition in numbers(&partitions)? {
+            let directory = partitions.join(partition.to_string());
+            let Ok(partition) = u32::try_from(partition) else { continue };
+            let mut segments = Vec::new();
+            for name in names(&directory)? {
+                let base = name.strip_suffix(".seg").and_then(|base| base.parse().ok());
+                let Some(base) = base else { continue };
+                let path = directory.join(&name);
+                let facts = fs::metadata(&path).map_err(|cause| refused(&path, &cause))?;
+                segments.push((base, facts.len()));
+            }
+            segments.sort_unstable();
+            let body = fs::read(directory.join("partition.meta")).unwrap_or_default();
+            let (key, name) = (LogKey { topic_id, partition }, partition_name(&body));
+            logs.push(FoundLog { key, directory, name, segments });
+        }
+    }
+    Ok(logs)
+}
+
+fn numbers(directory: &Path) -> Result<Vec<u64>, Refusal> {
+    let mut numbers: Vec<u64> =
+        names(directory)?.iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Names in a directory; an absent one has none.
+fn names(directory: &Path) -> Result<Vec<String>, Refusal> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(cause) => return Err(refused(directory, &cause)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|cause| refused(directory, &cause))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
+}

@@ -1,0 +1,218 @@
+//! `ringway log repair`: writes damaged logs of a stopped broker anew from everything readable in them.
+
+use super::directory::{Choice, FoundLog, Segments, Stopped, refused};
+use super::verify::finding_line;
+use crate::cli::progress::Progress;
+use crate::refusal::Refusal;
+use ringway_log::repair::{NewSegment, Repair, Repaired, checkpoint_body};
+use ringway_log::verify::{Finding, LogReport};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+/// Below the help text.
+pub(super) const AFTER: &str = "\
+A log is repaired only when `ringway log verify` names damage in it. Every readable record keeps its offset; the
+offsets of what is lost are recorded as a gap and given to nobody again. Consumers pass the gap by themselves,
+one at the very end of a log once a record follows it.
+
+Nothing is changed in place: the log is written anew beside the old one, made durable, checked, and then the two
+change places in one step. The old files stay, in t/TOPIC/p/PARTITION.damaged-TIME: delete them when nobody needs
+them. A repair that is cut off leaves the old log as it was; run it again.
+
+Copy what only lies in a damaged range from a backup or produce it anew: a repair cannot bring it back.
+
+  ringway log repair /var/lib/ringway --dry-run
+  ringway log repair /var/lib/ringway --topic orders -p 3";
+
+/// Arguments of `log repair`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Data directory of a stopped broker.
+    directory: PathBuf,
+    #[command(flatten)]
+    choice: Choice,
+    /// Say what would be done and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    let stopped = Stopped::open(&args.directory, &args.choice, true)?;
+    let progress = Progress::new(Some(stopped.bytes()), "records checked");
+    let mut repaired = Vec::new();
+    for log in &stopped.logs {
+        let report = stopped.walk(log, &progress, |_| Ok(true))?.unwrap_or_default();
+        if !report.findings.iter().any(|finding| is_repairable(log, &report, finding)) {
+            continue;
+        }
+        for finding in report.findings.iter().filter(|finding| finding.is_damage()) {
+            progress.say(&format!("{}: {}", log.title(), finding_line(finding)));
+        }
+        let plan = plan(&stopped, log, report, &progress)?;
+        progress.say(&format!(
+            "{}: {} records stay readable, {} segments are written anew, {} stay as they are",
+            log.title(),
+            plan.records,
+            plan.written.len(),
+            plan.kept.len()
+        ));
+        if !args.dry_run {
+            let aside = exchange(&stopped, log, &plan)?;
+            progress.say(&format!("{}: the old files are in {}", log.title(), aside.display()));
+        }
+        repaired.push(plan);
+    }
+    if !args.dry_run && !repaired.is_empty() {
+        write_checkpoints(&stopped, &repaired)?;
+        for plan in &repaired {
+            confirm(&args.directory, plan, &progress)?;
+        }
+    }
+    progress.finish();
+    let done = if args.dry_run { "would be repaired" } else { "repaired" };
+    progress.say(&format!("{} logs looked at, {} {done}", stopped.logs.len(), repaired.len()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A loss up to the end of the log is done with once a segment begins behind it: the gap is recorded with the
+/// first record there, and named damaged until then.
+fn is_repairable(log: &FoundLog, report: &LogReport, finding: &Finding) -> bool {
+    let begun = log.segments.last().is_some_and(|(base, _)| *base == report.next);
+    finding.is_damage() && !(begun && finding.until == report.next)
+}
+
+fn plan(
+    stopped: &Stopped,
+    log: &FoundLog,
+    report: LogReport,
+    progress: &Progress,
+) -> Result<Repaired, Refusal> {
+    let bases: Vec<u64> = log.segments.iter().map(|(base, _)| *base).collect();
+    let mut repair = Repair::new(log.key, &stopped.facts, report, &bases);
+    stopped.walk(log, progress, |line| {
+        repair.take(line);
+        Ok(true)
+    })?;
+    Ok(repair.finish())
+}
+
+/// Writes the log anew beside the old one and lets them change places. Where the old one is then.
+fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBuf, Refusal> {
+    let parent = log.directory.parent().unwrap_or(&stopped.directory);
+    let anew = parent.join(format!("{}.repaired", log.key.partition));
+    // Left by a repair that was cut off before the exchange.
+    match fs::remove_dir_all(&anew) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(failed(&anew, &cause)),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir(&anew).map_err(|cause| failed(&anew, &cause))?;
+    let mut segments = Segments::new(log);
+    for segment in &plan.written {
+        write_segment(&anew, segment, &mut segments, stopped.facts.block)?;
+    }
+    for base in &plan.kept {
+        keep_segment(&anew, log, *base, plan.kept.last() == Some(base))?;
+    }
+    let (name, meta) = ("partition.meta", log.directory.join("partition.meta"));
+    if meta.exists() {
+        copy(&meta, &anew.join(name))?;
+    }
+    sync(&anew)?;
+    sync(parent)?;
+    renameat_with(CWD, &anew, CWD, &log.directory, RenameFlags::EXCHANGE)
+        .map_err(|cause| failed(&log.directory, &cause))?;
+    sync(parent)?;
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let aside = parent.join(format!("{}.damaged-{}", log.key.partition, seconds.as_secs()));
+    fs::rename(&anew, &aside).map_err(|cause| failed(&aside, &cause))?;
+    sync(parent)?;
+    Ok(aside)
+}
+
+fn failed(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
+    Refusal::failed(&path.display().to_string(), cause)
+}
+
+fn sync(directory: &Path) -> Result<(), Refusal> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|cause| failed(directory, &cause))
+}
+
+fn write_segment(
+    directory: &Path,
+    segment: &NewSegment,
+    from: &mut Segments<'_>,
+    block: u32,
+) -> Result<(), Refusal> {
+    let path = directory.join(format!("{:020}.seg", segment.base));
+    let file = File::create_new(&path).map_err(|cause| failed(&path, &cause))?;
+    file.set_len(segment.bytes).map_err(|cause| failed(&path, &cause))?;
+    for piece in &segment.pieces {
+        let mut bytes = vec![0; piece.len as usize];
+        from.read(piece.segment, piece.from, &mut bytes, block)?;
+        file.write_all_at(&bytes, piece.to).map_err(|cause| failed(&path, &cause))?;
+    }
+    file.sync_all().map_err(|cause| failed(&path, &cause))
+}
+
+/// A sealed segment gets a second name; the one that is appended to, a copy: the old log stays as it is.
+fn keep_segment(directory: &Path, log: &FoundLog, base: u64, last: bool) -> Result<(), Refusal> {
+    let (old, new) = (log.segment(base), directory.join(format!("{base:020}.seg")));
+    if last {
+        return copy(&old, &new);
+    }
+    fs::hard_link(&old, &new).map_err(|cause| failed(&new, &cause))
+}
+
+fn copy(old: &Path, new: &Path) -> Result<(), Refusal> {
+    let copied = fs::copy(old, new).and_then(|_| File::open(new)?.sync_all());
+    copied.map_err(|cause| failed(new, &cause))
+}
+
+/// Two generations above all others tell where the repaired logs end (P9).
+fn write_checkpoints(stopped: &Stopped, repaired: &[Repaired]) -> Result<(), Refusal> {
+    let directory = stopped.directory.join("checkpoints");
+    fs::create_dir_all(&directory).map_err(|cause| failed(&directory, &cause))?;
+    let newest = stopped.facts.checkpoints.iter().map(|(_, generation, _)| *generation).max();
+    let newest = newest.unwrap_or(0);
+    for generation in [newest + 1, newest + 2] {
+        let path = directory.join(format!("shard-0.{generation}"));
+        let temporary = directory.join(format!("shard-0.{generation}.tmp"));
+        let written = fs::write(&temporary, checkpoint_body(generation, repaired))
+            .and_then(|()| File::open(&temporary)?.sync_all())
+            .and_then(|()| fs::rename(&temporary, &path));
+        written.map_err(|cause| failed(&path, &cause))?;
+        sync(&directory)?;
+    }
+    sync(&stopped.directory)
+}
+
+/// Reads a repaired log once more: it must be whole, and hold what was readable before.
+fn confirm(directory: &Path, plan: &Repaired, progress: &Progress) -> Result<(), Refusal> {
+    let stopped = Stopped::look(directory)?;
+    let Some(log) = stopped.logs.iter().find(|log| log.key == plan.key()) else {
+        return Err(refused(directory, &format!("log {} is gone after its repair", plan.key())));
+    };
+    let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
+    let whole = report.findings.iter().all(|finding| !is_repairable(log, &report, finding));
+    if whole && report.records == plan.records && report.next == plan.next {
+        return Ok(());
+    }
+    let text = format!(
+        "{}: after its repair it has {} records up to {} and {} findings, wanted were {} up to {}; the old \
+         files are whole, put them back",
+        log.title(),
+        report.records,
+        report.next,
+        report.findings.len(),
+        plan.records,
+        plan.next
+    );
+    Err(Refusal::failed("repair", &text))
+}

@@ -1,0 +1,294 @@
+"""`ringway log …` on directories that are really damaged, and what a broker makes of them."""
+
+import json
+import shutil
+import struct
+import subprocess
+
+import pytest
+
+from broker import BINARY, LOADGEN
+
+BATCHES = 12
+
+
+def segments(broker):
+    return sorted((broker.directory / "data").rglob("*.seg"))
+
+
+def holding(broker, text):
+    (path,) = [path for path in segments(broker) if text in path.read_bytes()]
+    return path
+
+
+def change(path, at, data):
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def flip(path, text, skip):
+    at = path.read_bytes().find(text) + skip
+    change(path, at, bytes([path.read_bytes()[at] ^ 1]))
+
+
+def log(broker, *arguments, code=0):
+    command = [str(BINARY), "log", arguments[0], str(broker.directory / "data"), *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, timeout=100)
+    assert done.returncode == code, f"{command}: {done.returncode} {done.stdout} {done.stderr}"
+    return done
+
+
+def verify(broker, *arguments, code=0):
+    return json.loads(log(broker, "verify", "-o", "json", *arguments, code=code).stdout)
+
+
+def findings(broker, topic, code):
+    (row,) = [row for row in verify(broker, code=code)["logs"] if row["topic"] == topic]
+    return [(one["kind"], one["offset"], one["until"]) for one in row["findings"]]
+
+
+def line(n):
+    return b"batch-%02d " % n + bytes([97 + n]) * 3000
+
+
+def fill(broker, topic, *settings):
+    """BATCHES batches of one record each."""
+    broker.cli("topic", "create", topic, "--partitions", "1", *settings)
+    for n in range(BATCHES):
+        broker.kcat("-P", "-t", topic, data=line(n) + b"\n")
+
+
+def read(broker, topic, first):
+    done = broker.kcat("-C", "-t", topic, "-p", "0", "-o", str(first), "-e", "-q", check=False, timeout=30)
+    return done.stdout.split(b"\n")[:-1]
+
+
+def fetch_all(broker, topic, holes):
+    """Every record with its offset, around the holes that are expected."""
+    records, first = {}, 0
+    for start, end in [*holes, (BATCHES, BATCHES)]:
+        if start > first:
+            done = broker.kcat("-C", "-t", topic, "-p", "0", "-o", str(first), "-c", str(start - first), "-q", "-e",
+                               "-f", "%o %s\n")
+            rows = (row.split(b" ", 1) for row in done.stdout.split(b"\n")[:-1])
+            records.update((int(offset), value) for offset, value in rows)
+        first = end
+    return records
+
+
+@pytest.fixture
+def stopped(broker):
+    fill(broker, "t")
+    assert broker.stop() == 0
+    return broker
+
+
+def test_a_whole_directory_verifies_clean_and_every_command_reads_it(stopped):
+    report = verify(stopped)
+    (row,) = [row for row in report["logs"] if row["topic"] == "t"]
+    assert (row["records"], row["batches"], row["findings"]) == (BATCHES, BATCHES, [])
+    assert b"0 damaged ranges" in log(stopped, "verify").stdout
+    seen = json.loads(log(stopped, "inspect", "--topic", "t", "-n", "3", "-o", "json").stdout)
+    frames = seen["logs"][0]["frames"]
+    assert [frame["base_offset"] for frame in frames] == [0, 1, 2] and all(frame["payload_ok"] for frame in frames)
+    assert [frame["linked"] for frame in frames] == [True] * 3
+    assert seen["logs"][0]["checkpoints"][0]["clean"] and seen["logs"][0]["checkpoints"][0]["offset"] == BATCHES
+    text = log(stopped, "inspect", "--topic", "t", "-n", "2").stdout.decode()
+    assert text.count("frame ") == 2 and "checkpoint shard-0." in text and "life " in text
+    assert log(stopped, "export", "--topic", "t").stdout.split(b"\n")[:-1] == [line(n) for n in range(BATCHES)]
+    rows = [json.loads(row) for row in log(stopped, "export", "--topic", "t", "-o", "json", "-n", "2",
+                                           "--from-offset", "5").stdout.splitlines()]
+    assert [(row["offset"], row["value"].encode()) for row in rows] == [(5, line(5)), (6, line(6))]
+    assert json.loads(log(stopped, "quarantine", "-o", "json").stdout) == []
+    assert b"0 repaired" in log(stopped, "repair").stderr
+
+
+def test_a_running_broker_is_not_touched(broker):
+    for command in ("verify", "inspect", "export", "repair", "quarantine"):
+        done = log(broker, command, code=78)
+        assert b"in use" in done.stderr and b"stop the broker" in done.stderr
+
+
+def test_the_help_teaches(broker):
+    for command in ("verify", "inspect", "export", "repair", "quarantine"):
+        text = broker.cli_offline("log", command, "--help").stdout.decode()
+        assert "data directory of a stopped broker" in text.lower() and len(text.splitlines()) > 12, command
+
+
+@pytest.mark.parametrize("kind,skip", [("payload", 500), ("header", -100)])
+def test_a_flipped_bit_costs_one_batch_and_is_named_everywhere(stopped, kind, skip):
+    flip(holding(stopped, line(4)), b"batch-04", skip)
+    assert findings(stopped, "t", 1) == [(kind, 4, 5)]
+    exported = log(stopped, "export", "--topic", "t", code=1)
+    assert exported.stdout.split(b"\n")[:-1] == [line(n) for n in range(BATCHES) if n != 4]
+    assert b"offsets 4..5" in exported.stderr
+    stopped.start()
+    assert read(stopped, "t", 4) == [], "stop is the default"
+    assert read(stopped, "t", 5) == [line(n) for n in range(5, BATCHES)]
+    (partition,) = stopped.describe("t")["partitions"]
+    (hole,) = partition["quarantined"]
+    assert (hole["from"], hole["to"], hole["reason"], hole["found_by"]) == (4, 5, kind, "read")
+    assert "offsets 4..5" in stopped.cli("topic", "describe", "t").stdout.decode()
+    assert stopped.metric("ringway_log_quarantined_ranges") == 1
+    assert "offsets 4 to 5 are quarantined" in stopped.tail()
+    assert stopped.stop() == 0
+    (row,) = json.loads(log(stopped, "quarantine", "-o", "json").stdout)
+    assert (row["topic"], row["from"], row["to"], row["reason"]) == ("t", 4, 5, kind)
+    assert b"offsets 4..5" in log(stopped, "quarantine").stdout
+
+
+def test_on_quarantine_skip_passes_the_range_and_counts_it(broker):
+    fill(broker, "t", "--config", "on_quarantine=skip")
+    assert broker.stop() == 0
+    path = holding(broker, line(4))
+    flip(path, b"batch-04", 500)
+    flip(path, b"batch-05", -100)
+    broker.start()
+    assert read(broker, "t", 0) == [line(n) for n in range(BATCHES) if n not in (4, 5)]
+    assert broker.metric("ringway_quarantine_skipped_records_total") >= 2
+
+
+def test_a_zeroed_block_and_a_cut_segment(stopped):
+    path = holding(stopped, line(4))
+    at = path.read_bytes().find(b"batch-06") // 4096 * 4096
+    change(path, at, bytes(4096))
+    (hole,) = findings(stopped, "t", 1)
+    assert hole[0] == "header" and hole[1] <= 6 < hole[2] and hole[2] - hole[1] <= 3
+    holes = [(hole[1], hole[2])]
+    stopped.start()
+    records = fetch_all(stopped, "t", holes)
+    assert records == {n: line(n) for n in range(BATCHES) if not hole[1] <= n < hole[2]}
+    assert stopped.stop() == 0
+    # Now the rest of the file is gone too: what was acknowledged there is named, and its offsets stay taken.
+    with open(path, "r+b") as file:
+        file.truncate(path.read_bytes().find(b"batch-09") // 4096 * 4096)
+    lost = findings(stopped, "t", 1)
+    assert lost[-1][2] == BATCHES
+    stopped.start()
+    stopped.kcat("-P", "-t", "t", data=b"after\n")
+    done = stopped.kcat("-C", "-t", "t", "-p", "0", "-o", str(BATCHES), "-c", "1", "-q", "-f", "%o %s")
+    assert done.stdout == b"%d after" % BATCHES
+    assert read(stopped, "t", 0)[:2] == [line(0), line(1)]
+
+
+def test_without_any_derived_file_the_answers_are_the_same(stopped):
+    """Mission S3-10: checkpoints, snapshots, marker and quarantine list may all go."""
+    flip(holding(stopped, line(4)), b"batch-04", 500)
+    stopped.start()
+    assert read(stopped, "t", 4) == []
+    before = stopped.describe("t")["partitions"]
+    whole = fetch_all(stopped, "t", [(4, 5)])
+    assert stopped.stop() == 0
+    data = stopped.directory / "data"
+    gone = [*data.glob("checkpoints/*"), *data.rglob("snapshot"), *data.rglob("quarantine"), data / "clean"]
+    assert len(gone) >= 4
+    for path in gone:
+        path.unlink()
+    stopped.start()
+    assert fetch_all(stopped, "t", [(4, 5)]) == whole
+    assert read(stopped, "t", 4) == [] and read(stopped, "t", 5)[0] == line(5)
+    after = stopped.describe("t")["partitions"]
+    for rows in (before, after):
+        for row in rows:
+            for one in row["quarantined"]:
+                del one["found_ms"]
+            for one in row["segments"]:
+                del one["file_bytes"]
+    assert after == before
+
+
+def test_repair_keeps_everything_readable_and_the_old_files(stopped):
+    path = holding(stopped, line(4))
+    flip(path, b"batch-04", 500)
+    flip(path, b"batch-07", -100)
+    old = path.read_bytes()
+    wanted = log(stopped, "repair", "--dry-run")
+    assert b"1 would be repaired" in wanted.stderr and path.read_bytes() == old
+    done = log(stopped, "repair")
+    assert b"1 repaired" in done.stderr, done.stderr
+    (aside,) = path.parent.parent.glob("*.damaged-*")
+    assert (aside / path.name).read_bytes() == old
+    assert findings(stopped, "t", 0) == []
+    assert b"0 repaired" in log(stopped, "repair").stderr, "a second one finds nothing to do"
+    kept = [line(n) for n in range(BATCHES) if n not in (4, 7)]
+    assert log(stopped, "export", "--topic", "t").stdout.split(b"\n")[:-1] == kept
+    stopped.start()
+    assert read(stopped, "t", 0) == kept, "consumers pass the gap by themselves"
+    assert stopped.describe("t")["partitions"][0]["quarantined"] == []
+    stopped.kcat("-P", "-t", "t", data=b"after\n")
+    for kill in (True, False):
+        stopped.restart(kill=kill)
+        assert read(stopped, "t", 5)[0] == line(5) and read(stopped, "t", BATCHES) == [b"after"]
+    assert stopped.stop() == 0
+    assert findings(stopped, "t", 0) == []
+
+
+def test_repair_of_a_lost_end_gives_no_offset_twice(stopped):
+    path = holding(stopped, line(4))
+    at = path.read_bytes().find(b"batch-09") - 200
+    change(path, at // 4096 * 4096, bytes(path.stat().st_size - at // 4096 * 4096))
+    ((kind, first, until),) = findings(stopped, "t", 1)
+    assert until == BATCHES and first in (8, 9)
+    assert b"1 repaired" in log(stopped, "repair").stderr
+    assert findings(stopped, "t", 1)[0][1:] == (first, BATCHES), "a gap is one only between two records"
+    assert b"0 repaired" in log(stopped, "repair").stderr
+    stopped.start()
+    stopped.kcat("-P", "-t", "t", data=b"after\n")
+    done = stopped.kcat("-C", "-t", "t", "-p", "0", "-o", "0", "-e", "-q", "-f", "%o %s\n").stdout
+    rows = [row.split(b" ", 1) for row in done.split(b"\n")[:-1]]
+    assert [(int(offset), value) for offset, value in rows] == [
+        *((n, line(n)) for n in range(first)), (BATCHES, b"after")]
+    assert stopped.stop() == 0
+    assert findings(stopped, "t", 0) == []
+
+
+def test_a_segment_of_another_log_is_in_the_wrong_place(broker):
+    fill(broker, "t")
+    fill(broker, "other")
+    assert broker.stop() == 0
+    ours, theirs = sorted(broker.directory.rglob("t/*/p/0/00000000000000000000.seg"))[-2:]
+    shutil.copyfile(theirs, ours)
+    rows = {row["topic"]: row["findings"] for row in verify(broker, code=1)["logs"]}
+    broken = [rows[topic] for topic in ("t", "other") if rows[topic]]
+    ((finding,),) = broken
+    assert (finding["kind"], finding["offset"], finding["until"]) == ("place", 0, BATCHES)
+
+
+def load(broker, history, *arguments):
+    command = [str(LOADGEN), "run", "--target", f"native://{broker.server}", "--mode", "produce", "--duration", "1",
+               "--warmup", "0", "--topic", "load", "--rate", "2000", "--size", "200",
+               "--history", str(history), *arguments]
+    subprocess.run(command, check=True, timeout=60, capture_output=True)
+
+
+def test_every_acknowledged_record_of_a_history_is_there(broker, tmp_path):
+    history = tmp_path / "history"
+    load(broker, history)
+    broker.kill()
+    answer = verify(broker, "--history", str(history))["history"]
+    assert answer["acked"] == answer["found"] > 1000 and answer["missing"] == answer["moved"] == 0
+    rows = [json.loads(row) for row in history.read_text().splitlines()]
+    acks = [row for row in rows if row["op"] == "ack"]
+    half = sorted(row["t_us"] for row in acks)[len(acks) // 2]
+    cut = verify(broker, "--history", str(history), "--cut", str(half))["history"]
+    assert cut["found"] == cut["acked"] == sum(row["t_us"] <= half for row in acks) < answer["acked"]
+    # A promise that was not kept, one that was kept with another record, and one about a topic nobody has.
+    lies = [dict(acks[0], offset=10**6), dict(acks[1], seq=10**6), dict(acks[2], topic="nowhere")]
+    lying = tmp_path / "lying"
+    lying.write_text("".join(json.dumps(row) + "\n" for row in [*acks, *lies]))
+    answer = verify(broker, "--history", str(lying), code=1)["history"]
+    assert (answer["missing"], answer["moved"]) == (2, 1)
+    assert len(answer["examples"]) == 3
+
+
+def test_a_history_tells_damaged_from_missing(broker, tmp_path):
+    history = tmp_path / "history"
+    load(broker, history)
+    assert broker.stop() == 0
+    path = max(segments(broker), key=lambda path: path.read_bytes().count(b"V2"))
+    data = path.read_bytes()
+    (length,) = struct.unpack_from("<I", data, 8)
+    change(path, 128 + 50, bytes([data[178] ^ 1]))
+    report = verify(broker, "--history", str(history), code=1)
+    assert report["history"]["damaged"] >= 1 and report["history"]["missing"] == 0 and length > 128
