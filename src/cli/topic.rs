@@ -4,7 +4,9 @@ use super::Output;
 use super::server::{Connection, Server, print, unexpected};
 use crate::refusal::{FAILED, Refusal};
 use clap::Subcommand;
-use ringway_client::native::{DescribeTopicReply, NativeReply, TopicMetadata};
+use ringway_client::native::{
+    DescribeTopicReply, NativeReply, QuarantineDescription, TopicMetadata,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -154,6 +156,19 @@ fn describe_table(topic: &DescribeTopicReply) -> String {
             row.segments.len().to_string(),
             bytes.to_string(),
         ]);
+    }
+    for row in &topic.partitions {
+        for range in &row.quarantined {
+            let QuarantineDescription { from, to, segment, position, reason, found_by, .. } = range;
+            let lost = to - from;
+            writeln!(
+                text,
+                "partition {}: offsets {from}..{to} ({lost}) are quarantined: {reason}, found by {found_by}, \
+                 {segment:020}.seg from byte {position}",
+                row.partition
+            )
+            .unwrap_or_default();
+        }
     }
     text
 }

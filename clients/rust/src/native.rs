@@ -12,7 +12,7 @@ pub use ringway_wire::header::Encoding;
 pub use ringway_wire::native::control::{
     At, CreateTopic, DescribeTopicReply, Fetch, FetchReply, HelloReply, ListOffsets,
     ListOffsetsReply, MetadataReply, NamedOffset, PartitionDescription, PartitionMetadata,
-    TopicMetadata,
+    QuarantineDescription, TopicMetadata,
 };
 
 use crate::error::ClientError;

@@ -316,6 +316,9 @@ impl Fetches {
             any |= part.bytes() > 0;
             turn.ground.counts.fetched_bytes += u64::from(part.bytes());
             turn.ground.counts.fetched_records += part.records();
+            if part.bytes() > 0 {
+                turn.ground.counts.skipped_records += part.skipped;
+            }
             reply.push(part.into_reply(turn));
         }
         self.give_back(row.parts);
@@ -348,7 +351,22 @@ impl Fetches {
     ) {
         let Some(row) = self.row(at) else { unreachable!("a forgotten read has no reader") };
         row.pending -= 1;
-        row.parts[number as usize].landed(turn, result);
+        let any = row.parts.iter().any(|part| part.bytes() > 0);
+        let part = &mut row.parts[number as usize];
+        match result {
+            Err(ReadFailure::Quarantined { until })
+                if fetch_part::skips_quarantined(turn.ground, part) =>
+            {
+                part.pass(until);
+                // Without a block now the part stays empty, and its client asks again.
+                let bytes_max = part.asked.bytes_max;
+                if let Started::Reading(ticket) = fetch_part::read(turn, part, bytes_max, any) {
+                    turn.ground.readers.insert(ticket, Reader::Fetch { row: at, part: number });
+                    row.pending += 1;
+                }
+            }
+            result => part.landed(turn, result),
+        }
         self.settle(turn, mesh, at);
     }
 

@@ -21,6 +21,10 @@ pub(crate) struct Part {
     code: ErrorCode,
     high_watermark: u64,
     log_start: u64,
+    /// Where the read begins: the offset asked for, or behind quarantined ranges that are passed over.
+    from: u64,
+    /// Records passed over.
+    pub(crate) skipped: u64,
     frames: FrameList,
     foreign: Option<Foreign>,
     /// Ask in flight.
@@ -59,23 +63,37 @@ pub(crate) fn read(turn: &mut Turn<'_>, part: &mut Part, left: u32, any: bool) -
     if any && left == 0 {
         return Started::Done;
     }
-    let FetchPart { key, offset, bytes_max, .. } = part.asked;
+    let FetchPart { key, bytes_max, .. } = part.asked;
     let limit = bytes_max.min(left);
+    let skips = skips_quarantined(turn.ground, part);
     let Turn { ground, blocks, out, .. } = turn;
     let io = &mut out.io;
-    match ground.logs.read(key, offset, upto, limit, blocks, io, &mut part.frames) {
-        ReadStart::Done => {
-            if any && part.bytes() > limit {
-                part.release(blocks);
+    while part.from < upto {
+        match ground.logs.read(key, part.from, upto, limit, blocks, io, &mut part.frames) {
+            ReadStart::Done => {
+                if any && part.bytes() > limit {
+                    part.release(blocks);
+                }
             }
+            ReadStart::Waiting(ticket) => return Started::Reading(ticket),
+            ReadStart::Empty => {}
+            ReadStart::OutOfRange => part.code = ErrorCode::OffsetOutOfRange,
+            ReadStart::Quarantined { until } if skips => {
+                part.pass(until);
+                continue;
+            }
+            ReadStart::Quarantined { .. } => part.code = ErrorCode::CorruptMessage,
+            ReadStart::Busy => return Started::NoBlock,
         }
-        ReadStart::Waiting(ticket) => return Started::Reading(ticket),
-        ReadStart::Empty => {}
-        ReadStart::OutOfRange => part.code = ErrorCode::OffsetOutOfRange,
-        ReadStart::Quarantined { .. } => part.code = ErrorCode::CorruptMessage,
-        ReadStart::Busy => return Started::NoBlock,
+        break;
     }
     Started::Done
+}
+
+/// Whether the topic wants fetches to go on behind damage.
+pub(crate) fn skips_quarantined(ground: &Ground, part: &Part) -> bool {
+    let partition = ground.partitions.get(part.asked.key);
+    partition.is_some_and(|partition| partition.topic.config.skip_quarantined)
 }
 
 /// Looks the partition up and checks the offset; where the read ends, or nothing to read.
@@ -119,6 +137,8 @@ impl Part {
             code: ErrorCode::None,
             high_watermark: 0,
             log_start: 0,
+            from: asked.offset,
+            skipped: 0,
             frames: FrameList::default(),
             foreign: None,
             tag: None,
@@ -144,6 +164,13 @@ impl Part {
     /// Whether its state answers the whole fetch at once (F4): an error, or its own limit reached.
     pub(crate) fn is_urgent(&self) -> bool {
         self.code != ErrorCode::None || (self.bytes() > 0 && self.bytes() >= self.asked.bytes_max)
+    }
+
+    /// Reads on behind a quarantined range.
+    pub(crate) fn pass(&mut self, until: u64) {
+        assert!(until > self.from, "a range ends behind what was sought in it");
+        self.skipped += until - self.from;
+        self.from = until;
     }
 
     /// Gives its bytes back.

@@ -404,6 +404,8 @@ pub struct LogFacts {
     pub log_end: u64,
     /// Segments, oldest first.
     pub segments: Vec<ringway_log::SegmentFacts>,
+    /// Damaged ranges, in order of offsets.
+    pub quarantined: Vec<ringway_log::logs::QuarantineFacts>,
 }
 
 /// What crosses between two shards: always owned bytes, never a `Slice`.

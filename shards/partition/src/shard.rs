@@ -320,6 +320,7 @@ fn describe(turn: &mut Turn<'_>, id: RequestId, key: LogKey) {
         // Z2: nothing above the high watermark is told, the log end included.
         log_end: high_watermark,
         segments: logs.segments(key),
+        quarantined: logs.quarantined(key),
     };
     turn.reply(id, Reply::Log(facts));
 }

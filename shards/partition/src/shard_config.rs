@@ -52,6 +52,8 @@ pub struct ShardCounts {
     pub refused_batches: u64,
     /// Records sent to consumers.
     pub fetched_records: u64,
+    /// Quarantined records that fetches passed over (`on_quarantine = "skip"`).
+    pub skipped_records: u64,
     /// Bytes sent to consumers.
     pub fetched_bytes: u64,
     /// Requests that crossed the mesh.

@@ -39,6 +39,8 @@ pub struct TopicConfig {
     pub delete: bool,
     /// `min.insync.replicas`.
     pub insync_replicas_min: u32,
+    /// `on_quarantine` is `skip`: a fetch inside a damaged range gets what is readable behind it.
+    pub skip_quarantined: bool,
 }
 
 impl Default for TopicConfig {
@@ -57,6 +59,7 @@ impl Default for TopicConfig {
             compact: false,
             delete: true,
             insync_replicas_min: 1,
+            skip_quarantined: false,
         };
         for row in SETTINGS {
             config.apply(row.name, row.default);
@@ -276,6 +279,7 @@ impl TopicConfig {
                 self.compact = has("compact");
                 self.delete = has("delete");
             }
+            "on_quarantine" => self.skip_quarantined = value == "skip",
             "min.insync.replicas" => {
                 self.insync_replicas_min = u32::try_from(number()).unwrap_or(1);
             }

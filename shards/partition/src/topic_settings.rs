@@ -1,4 +1,4 @@
-//! The table of topic settings: Kafka 4.1's TopicConfig.
+//! The table of topic settings: Kafka 4.1's TopicConfig, and `on_quarantine`.
 //! Owner: nobody, a plain table.
 //! Invariant: names ascend; every default passes its own check.
 //! Not here: what the broker does with a value (`topic_config.rs` names the fields).
@@ -98,7 +98,7 @@ const fn inert_alone(name: &'static str, kind: Kind, default: &'static str) -> S
     Setting { name, kind, default, broker_name: None, inert: true }
 }
 
-/// Kafka 4.1's TopicConfig in order of name.
+/// Kafka 4.1's TopicConfig and our own, in order of name.
 pub(crate) const SETTINGS: &[Setting] = &[
     acts("cleanup.policy", Kind::ListOf(&["compact", "delete"]), "delete", "log.cleanup.policy"),
     inert("compression.gzip.level", Kind::Int { min: -1, max: 9 }, "-1", "compression.gzip.level"),
@@ -148,6 +148,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     ),
     inert("min.compaction.lag.ms", long(0), "0", "log.cleaner.min.compaction.lag.ms"),
     acts("min.insync.replicas", int(1), "1", "min.insync.replicas"),
+    // Ours: what a fetch inside a damaged range gets, an error or the next readable record.
+    Setting {
+        name: "on_quarantine",
+        kind: Kind::OneOf(&["stop", "skip"]),
+        default: "stop",
+        broker_name: None,
+        inert: false,
+    },
     inert("preallocate", Kind::Boolean, "false", "log.preallocate"),
     inert_alone("remote.log.copy.disable", Kind::Boolean, "false"),
     inert_alone("remote.log.delete.on.disable", Kind::Boolean, "false"),

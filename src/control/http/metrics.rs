@@ -125,6 +125,11 @@ const FAMILIES: &[Family] = &[
     counter("ringway_fetch_records_total", "Records sent to consumers.", |v| {
         v.shard.fetched_records
     }),
+    counter(
+        "ringway_quarantine_skipped_records_total",
+        "Quarantined records passed over by fetches of topics with on_quarantine = skip.",
+        |v| v.shard.skipped_records,
+    ),
     counter("ringway_fetch_bytes_total", "Bytes of records sent to consumers.", |v| {
         v.shard.fetched_bytes
     }),

@@ -13,7 +13,7 @@ use ringway_wire::ids::{LogKey, shard_of};
 use ringway_wire::native::control::{
     At, CreateTopic, CreateTopicReply, DeleteTopic, DeleteTopicReply, DescribeTopic,
     DescribeTopicReply, ListOffsets, ListOffsetsReply, NamedOffset, PartitionDescription,
-    SegmentDescription,
+    QuarantineDescription, SegmentDescription,
 };
 use std::sync::Arc;
 
@@ -134,6 +134,16 @@ fn partition_row(partition: u32, shard: u32, facts: LogFacts) -> PartitionDescri
         max_timestamp_ms: segment.max_timestamp,
         sealed: segment.sealed,
     });
+    let quarantined = facts.quarantined.into_iter().map(|range| QuarantineDescription {
+        from: range.from,
+        to: range.to,
+        segment: range.segment,
+        position: range.position,
+        until_position: range.until_position,
+        reason: range.reason.to_owned(),
+        found_by: range.found_by.to_owned(),
+        found_ms: range.found_ms,
+    });
     PartitionDescription {
         partition,
         shard,
@@ -141,6 +151,7 @@ fn partition_row(partition: u32, shard: u32, facts: LogFacts) -> PartitionDescri
         high_watermark: facts.high_watermark,
         log_end: facts.log_end,
         segments: segments.collect(),
+        quarantined: quarantined.collect(),
     }
 }
 

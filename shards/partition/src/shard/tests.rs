@@ -4,5 +4,6 @@ mod disk;
 mod fetches;
 mod groups;
 mod produces;
+mod quarantine;
 mod seeds;
 mod world;

@@ -210,6 +210,30 @@ pub struct PartitionDescription {
     pub log_end: u64,
     /// Oldest first.
     pub segments: Vec<SegmentDescription>,
+    /// Damaged ranges, in order of offsets: not served, everything behind them is.
+    pub quarantined: Vec<QuarantineDescription>,
+}
+
+/// A range that is damaged on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QuarantineDescription {
+    /// First offset lost.
+    pub from: u64,
+    /// First offset after it.
+    pub to: u64,
+    /// Segment, by its base offset.
+    pub segment: u64,
+    /// First damaged byte.
+    pub position: u64,
+    /// Where readable frames go on in this segment; absent = in the next one.
+    pub until_position: Option<u64>,
+    /// `header`, `payload`, `place`, `missing`, `unreadable`.
+    pub reason: String,
+    /// `recovery` or `read`.
+    pub found_by: String,
+    /// When, Unix ms.
+    pub found_ms: u64,
 }
 
 /// One segment, derived from headers.

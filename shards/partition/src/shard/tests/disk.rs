@@ -43,6 +43,18 @@ impl Disk {
         logs.into_iter().collect()
     }
 
+    /// Flips a bit of the first place where `needle` stands in a segment of `log`, `skip` bytes behind it.
+    pub(super) fn damage(&mut self, log: LogKey, needle: &[u8], skip: usize) {
+        let found =
+            self.names.iter().filter(|(name, _)| name.log == log).find_map(|(_, content)| {
+                let bytes = &self.contents[*content];
+                let at = bytes.windows(needle.len()).position(|window| window == needle)?;
+                Some((*content, at))
+            });
+        let (content, at) = found.expect("the needle stands on the disk");
+        self.contents[content][at + skip] ^= 1;
+    }
+
     /// Carries out the requests of a turn, in order.
     pub(super) fn submit(
         &mut self,

@@ -532,7 +532,10 @@ pub(super) fn part(key: LogKey, offset: u64) -> FetchPart {
 
 fn got(part: FetchedPart, blocks: &mut Blocks) -> Got {
     let (bytes, offsets) = match part.fetched {
-        Fetched::Owned(bytes) => (bytes, Vec::new()),
+        Fetched::Owned(bytes) => {
+            let offsets = offsets_in(&bytes);
+            (bytes, offsets)
+        }
         Fetched::Frames(mut frames) => {
             let bytes = copied(&frames, blocks);
             let offsets = frames.frames.iter().map(|f| (f.base_offset, f.last_offset)).collect();
@@ -542,6 +545,18 @@ fn got(part: FetchedPart, blocks: &mut Blocks) -> Got {
     };
     let FetchedPart { code, high_watermark, log_start, .. } = part;
     Got { code, high_watermark, log_start, bytes, offsets }
+}
+
+/// First and last offset of every frame.
+fn offsets_in(mut bytes: &[u8]) -> Vec<(u64, u64)> {
+    let mut offsets = Vec::new();
+    while !bytes.is_empty() {
+        let header = BatchHeader::access(&bytes[..HEADER_LEN]).expect("whole frames");
+        let base = header.base_offset();
+        offsets.push((base, base + u64::try_from(header.last_offset_delta()).expect("a delta")));
+        bytes = &bytes[usize::try_from(header.frame_len()).expect("small")..];
+    }
+    offsets
 }
 
 /// A batch of `records` records of `bytes` each, all at `timestamp_ms`.

@@ -1,0 +1,86 @@
+//! What consumers get inside a damaged range (Q3), and what they are told about it.
+
+use super::world::{World, batch, part};
+use crate::request::{Reply, Request};
+use ringway_wire::batch_writer::BatchOptions;
+use ringway_wire::error_code::ErrorCode;
+use ringway_wire::ids::{LogKey, shard_of};
+
+/// Four batches of three records on shard `shards - 1`; after a restart the second one is damaged.
+fn damaged(shards: u32, configs: &[(&str, &str)]) -> (World, LogKey) {
+    let mut world = World::new(shards);
+    let topic_id = world.topic("t", 8, configs);
+    let key = (0..8)
+        .map(|partition| LogKey { topic_id, partition })
+        .find(|key| shard_of(*key, shards) == shards - 1)
+        .expect("8 partitions reach every shard");
+    for n in 0..4usize {
+        let options = BatchOptions::default();
+        world.produce(key, batch(options, world.wall_ms(), 3, 1000 + n));
+    }
+    world.crash();
+    // Lengths tell the batches apart: the varint of 1001 stands in the second one alone.
+    world.disk.damage(key, &[0xD2, 0x0F, b'x'], 100);
+    (world, key)
+}
+
+fn skipped(world: &World, shards: u32) -> u64 {
+    (0..shards as usize).map(|at| world.shard(at).counts().skipped_records).sum()
+}
+
+#[test]
+fn q3_stop_is_the_default_and_everything_behind_the_range_is_served() {
+    for shards in [1, 2] {
+        let (mut world, key) = damaged(shards, &[]);
+        for offset in 3..6 {
+            let got = world.fetch(key, offset);
+            assert_eq!((got.code, got.bytes.len()), (ErrorCode::CorruptMessage, 0));
+        }
+        assert_eq!(world.fetch(key, 0).offsets, [(0, 2)], "up to the damage");
+        assert_eq!(world.fetch(key, 6).offsets, [(6, 8), (9, 11)]);
+        assert_eq!(skipped(&world, shards), 0);
+        world.finish();
+    }
+}
+
+#[test]
+fn q3_skip_gives_the_next_readable_records_and_counts_the_gap() {
+    for shards in [1, 2] {
+        let (mut world, key) = damaged(shards, &[("on_quarantine", "skip")]);
+        let got = world.fetch(key, 4);
+        assert_eq!((got.code, got.offsets), (ErrorCode::None, vec![(6, 8), (9, 11)]));
+        assert_eq!(skipped(&world, shards), 2, "offsets 4 and 5, found by this very read");
+        let got = world.fetch(key, 3);
+        assert_eq!((got.code, got.offsets), (ErrorCode::None, vec![(6, 8), (9, 11)]));
+        assert_eq!(skipped(&world, shards), 5, "and 3 more, known by then");
+        assert_eq!(world.fetch(key, 0).offsets, [(0, 2)]);
+        world.finish();
+    }
+}
+
+#[test]
+fn q3_a_consumer_that_skips_to_the_end_waits_there() {
+    let (mut world, key) = damaged(1, &[("on_quarantine", "skip")]);
+    world.disk.damage(key, &[0xD4, 0x0F, b'x'], 100);
+    world.disk.damage(key, &[0xD6, 0x0F, b'x'], 100);
+    let request = world.fetch_request(vec![part(key, 3)], 1, 500);
+    let id = world.ask(0, request);
+    assert!(!world.is_answered(id), "nothing readable is left");
+    let options = BatchOptions::default();
+    world.produce(key, batch(options, world.wall_ms(), 1, 10));
+    assert_eq!(world.fetched(id)[0].offsets, [(12, 12)]);
+    assert_eq!(skipped(&world, 1), 9);
+    world.finish();
+}
+
+#[test]
+fn a_description_names_every_damaged_range() {
+    let (mut world, key) = damaged(1, &[]);
+    assert_eq!(world.fetch(key, 3).code, ErrorCode::CorruptMessage);
+    let id = world.ask(0, Request::DescribeLog { key });
+    let Reply::Log(facts) = world.reply(id) else { panic!("described") };
+    let found: Vec<_> =
+        facts.quarantined.iter().map(|one| (one.from, one.to, one.reason)).collect();
+    assert_eq!(found, [(3, 6, "payload")]);
+    world.finish();
+}
