@@ -8,7 +8,7 @@ mod reload;
 mod shard_threads;
 
 use crate::config::{self, Config};
-use crate::control::http::{self, Phase, Status};
+use crate::control::http::{self, Phase, Recovering, Status};
 use crate::control::hub::{Event, Hub, Recovered};
 use crate::control::meta::catalog::Identity;
 use crate::control::meta::local::LocalStore;
@@ -21,6 +21,7 @@ use reload::Reload;
 use ringway_log::blocks::Blocks;
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart, clean_marker};
 use ringway_log::io::{IoId, IoOut, IoRequest, SmallFile};
+use ringway_runtime::counters::ShardCounters;
 use ringway_runtime::directory::{DataDirectory, open_data_directory};
 use ringway_runtime::disk::BlockingDisk;
 use ringway_runtime::error::StartError;
@@ -34,6 +35,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+/// A start that takes longer tells how far it has come, this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// All that is known before any shard runs.
 struct Prepared {
@@ -234,7 +238,10 @@ fn launch(
     load: reload::Load,
 ) -> Result<(Box<Broker>, Banner), Refusal> {
     let shards = u32::try_from(prepared.placement.shards.len()).unwrap_or(u32::MAX);
-    let (phase, phases) = watch::channel(Phase::Starting { recovered: 0, shards });
+    let catalog = prepared.metadata.catalog();
+    let logs = prepared.facts.logs.iter().filter(|log| catalog.by_id.contains_key(&log.topic_id));
+    let logs = logs.count() as u64;
+    let (phase, phases) = watch::channel(Phase::Starting { recovered: 0, shards, logs });
     let (ends, control) = mesh::links(shards).map_err(|cause| Refusal::failed("links", &cause))?;
     let counters = (0..shards).map(|_| Arc::default()).collect::<Vec<_>>();
     let (poisoned, poisoned_logs) = watch::channel(Vec::new());
@@ -255,7 +262,6 @@ fn launch(
                     acknowledged record is flushed all the same";
         report::log(Level::Warn, "boot", text, &[]);
     }
-    let catalog = prepared.metadata.catalog();
     let banner = Banner::new(&prepared, &catalog);
     let doors = Arc::new(plan::door_config(&prepared.config, &catalog));
     let seeds = plan::seeds(&mut prepared, &catalog, &doors, ends, &counters);
@@ -264,8 +270,10 @@ fn launch(
     let reload = Reload::new(load, prepared.config, doors);
     let hub = Hub::new(control, prepared.metadata, poisoned)
         .map_err(|cause| Refusal::failed("metadata", &cause))?;
+    let start = Start { logs, counters };
     let checkpoints = BTreeMap::new();
-    Ok((Box::new(Broker { hub, threads, phase, shards, checkpoints, stopped: 0, reload }), banner))
+    let broker = Broker { hub, threads, phase, shards, start, checkpoints, stopped: 0, reload };
+    Ok((Box::new(broker), banner))
 }
 
 /// HTTP that fails is told, and stops nobody from producing.
@@ -346,12 +354,32 @@ impl Signals {
     }
 }
 
+/// What a start has to do, and where to see how far it has come.
+struct Start {
+    logs: u64,
+    counters: Vec<Arc<ShardCounters>>,
+}
+
+impl Start {
+    /// A line for who waits.
+    fn tell(&self) {
+        let Recovering { logs_done, bytes_read } = http::recovering(&self.counters);
+        let fields = [
+            ("recovered", logs_done.into()),
+            ("logs", self.logs.into()),
+            ("bytes", bytes_read.into()),
+        ];
+        report::log(Level::Info, "boot", "still recovering", &fields);
+    }
+}
+
 /// The running shards, and where each stands.
 struct Broker {
     hub: Hub,
     threads: ShardThreads,
     phase: watch::Sender<Phase>,
     shards: u32,
+    start: Start,
     checkpoints: BTreeMap<u32, u64>,
     stopped: u32,
     reload: Reload,
@@ -362,14 +390,24 @@ impl Broker {
     async fn open(&mut self) -> Result<Recovered, Refusal> {
         let mut sum = Recovered::default();
         let mut recovered = 0;
+        let mut patience = tokio::time::interval(PROGRESS_INTERVAL);
+        patience.tick().await;
         while recovered < self.shards {
-            if let Event::Recovered(found) = self.next().await? {
+            let event = tokio::select! {
+                event = self.next() => event?,
+                _ = patience.tick() => {
+                    self.start.tell();
+                    continue;
+                }
+            };
+            if let Event::Recovered(found) = event {
                 recovered += 1;
                 sum.logs += found.logs;
                 sum.dropped_batches += found.dropped_batches;
                 sum.quarantined += found.quarantined;
                 sum.scanned_bytes += found.scanned_bytes;
-                self.phase.send_replace(Phase::Starting { recovered, shards: self.shards });
+                let (shards, logs) = (self.shards, self.start.logs);
+                self.phase.send_replace(Phase::Starting { recovered, shards, logs });
             }
         }
         self.hub.tell_all(|| ToShard::PeersRecovered);

@@ -23,6 +23,8 @@ pub(crate) enum Phase {
         recovered: u32,
         /// Of so many.
         shards: u32,
+        /// Logs on disk.
+        logs: u64,
     },
     /// All doors are open.
     Ready,
@@ -43,6 +45,25 @@ pub(crate) struct Poisoned {
 
 /// Poisoned logs that `/readyz` names; the rest are counted.
 const POISONED_NAMED_MAX: usize = 20;
+
+/// How far all shards together have come in their recoveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovering {
+    /// Logs recovered, or offline.
+    pub(crate) logs_done: u64,
+    /// Bytes read for it.
+    pub(crate) bytes_read: u64,
+}
+
+/// See [`Recovering`].
+pub(crate) fn recovering(counters: &[Arc<ShardCounters>]) -> Recovering {
+    let mut sum = Recovering::default();
+    for counts in counters.iter().map(|counters| counters.values().shard.log) {
+        sum.logs_done += counts.recovered;
+        sum.bytes_read += counts.scanned_bytes;
+    }
+    sum
+}
 
 /// What the handlers read.
 pub(crate) struct Status {
@@ -88,8 +109,12 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
             None => (StatusCode::OK, "ready\n".to_owned()),
             Some(text) => (StatusCode::SERVICE_UNAVAILABLE, text),
         },
-        Phase::Starting { recovered, shards } => {
-            let text = format!("starting: {recovered} of {shards} shards have recovered\n");
+        Phase::Starting { recovered, shards, logs } => {
+            let Recovering { logs_done, bytes_read } = recovering(&status.counters);
+            let text = format!(
+                "starting: {recovered} of {shards} shards, {logs_done} of {logs} logs have recovered, \
+                 {bytes_read} bytes read\n"
+            );
             (StatusCode::SERVICE_UNAVAILABLE, text)
         }
         Phase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
