@@ -11,7 +11,7 @@ use ringway_log::io::{
     SegmentName, SmallFile,
 };
 use ringway_wire::ids::LogKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -30,13 +30,15 @@ pub struct BlockingDisk {
     root: PathBuf,
     files: BTreeMap<u32, Opened>,
     next_file: u32,
+    /// Directories synced since any was made: parents of many logs, once is enough.
+    synced: BTreeSet<PathBuf>,
 }
 
 impl BlockingDisk {
     /// For the data directory at `root`.
     #[must_use]
     pub fn new(root: PathBuf) -> BlockingDisk {
-        BlockingDisk { root, files: BTreeMap::new(), next_file: 0 }
+        BlockingDisk { root, files: BTreeMap::new(), next_file: 0, synced: BTreeSet::new() }
     }
 
     /// Carries out and removes all requests in `io`, in order; one answer each.
@@ -133,7 +135,7 @@ impl BlockingDisk {
     }
 
     fn prepare(&mut self, id: IoId, name: SegmentName, bytes: u64, zero: bool) -> Result<IoOk> {
-        make_dirs(&layout::log(&self.root, name.log))?;
+        self.make_dirs(&layout::log(&self.root, name.log))?;
         let path = layout::prepared(&self.root, name, id.0);
         let mut options = OpenOptions::new();
         let file =
@@ -158,8 +160,8 @@ impl BlockingDisk {
         self.keep(file, path)
     }
 
-    fn set_aside(&self, name: SegmentName) -> Result<()> {
-        make_dirs(&layout::dropped(&self.root, name.log))?;
+    fn set_aside(&mut self, name: SegmentName) -> Result<()> {
+        self.make_dirs(&layout::dropped(&self.root, name.log))?;
         let to = layout::dropped_segment(&self.root, name);
         std::fs::rename(layout::segment(&self.root, name), to)
     }
@@ -169,13 +171,31 @@ impl BlockingDisk {
         sync(&layout::dir(&self.root, Dir::Partitions(key.topic_id)))
     }
 
-    fn sync_dir(&self, dir: Dir) -> Result<()> {
+    fn sync_dir(&mut self, dir: Dir) -> Result<()> {
         let path = layout::dir(&self.root, dir);
-        sync_chain(&self.root, &path)?;
+        self.sync_chain(&path)?;
         if let Dir::Log(key) = dir {
             sync(&layout::dropped(&self.root, key))?;
         }
         Ok(())
+    }
+
+    /// Syncs a directory, and its parents unless they are synced and nothing was made in them since.
+    fn sync_chain(&mut self, path: &Path) -> Result<()> {
+        let mut chain = layout::below_root(&self.root, path);
+        chain.insert(0, self.root.clone());
+        for dir in chain.iter().rev() {
+            if dir == path || !self.synced.contains(dir) {
+                sync(dir)?;
+                self.synced.insert(dir.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn make_dirs(&mut self, path: &Path) -> Result<()> {
+        self.synced.clear();
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
     fn read_small(&self, file: SmallFile) -> Result<IoOk> {
@@ -192,9 +212,9 @@ impl BlockingDisk {
         Ok(IoOk::Small(Some(std::fs::read(&path)?)))
     }
 
-    fn write_small(&self, file: SmallFile, body: &[u8]) -> Result<()> {
+    fn write_small(&mut self, file: SmallFile, body: &[u8]) -> Result<()> {
         let (dir, name) = layout::small(&self.root, file);
-        make_dirs(&dir)?;
+        self.make_dirs(&dir)?;
         let temporary = dir.join(format!("{name}{}", layout::TEMPORARY));
         let mut options = OpenOptions::new();
         let mut opened =
@@ -202,7 +222,7 @@ impl BlockingDisk {
         opened.write_all(body)?;
         opened.sync_all()?;
         std::fs::rename(&temporary, dir.join(name))?;
-        sync_chain(&self.root, &dir)
+        self.sync_chain(&dir)
     }
 
     fn remove_small(&self, file: SmallFile) -> Result<()> {
@@ -223,20 +243,9 @@ fn absent_is_fine(result: Result<()>) -> Result<()> {
     }
 }
 
-fn make_dirs(path: &Path) -> Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
 /// An absent directory has nothing to sync.
 fn sync(path: &Path) -> Result<()> {
     absent_is_fine(File::open(path).and_then(|dir| dir.sync_all()))
-}
-
-fn sync_chain(root: &Path, path: &Path) -> Result<()> {
-    for dir in layout::below_root(root, path).iter().rev() {
-        sync(dir)?;
-    }
-    sync(root)
 }
 
 fn extend(mut file: &File, from: u64, to: u64, zero: bool) -> Result<()> {
