@@ -57,22 +57,22 @@ class Member:
 
 @pytest.mark.timeout(90)
 def test_a_pause_of_five_seconds(brokers, tmp_path):
-    config = '[kafka.broker]\n"group.min.session.timeout.ms" = 1000\n'
+    config = '[kafka.broker]\n"group.min.session.timeout.ms" = 1000\n"group.initial.rebalance.delay.ms" = 0\n'
     broker = brokers(shards=1, config=config).start()
-    loads = both_doors(broker, tmp_path, 11)
+    loads = both_doors(broker, tmp_path, 9)
     member = Member(broker, "by-kafka")
-    member.poll(4)
+    member.poll(2)
     before = (member.assigned, member.read)
     broker.process.send_signal(signal.SIGSTOP)
     member.poll(5)
     broker.process.send_signal(signal.SIGCONT)
     at_resume = member.read
-    member.poll(4)
+    member.poll(3)
     acked = ended(loads)
     rejoined, read = member.assigned - before[0], member.read - at_resume
     member.consumer.close()
     print(f"paused 5 s: {acked} acknowledged, all read; a member of 3 s was given its partitions {rejoined} times more, "
-          f"read {read} records within 4 s")
+          f"read {read} records within 3 s")
     assert before[0] == 1 and before[1] > 0
     assert rejoined <= 1 and read > 1000
 
@@ -114,19 +114,18 @@ def test_the_wall_clock_jumps(brokers, tmp_path, wall_clock):
 
 
 def test_the_monotonic_clock_of_another_boot(brokers, tmp_path):
-    broker = brokers(shards=1)
+    broker, loads = brokers(shards=1), []
     for number, seconds in enumerate((86400, 0, 3600)):
         broker.wrap = ["unshare", "--time", "--fork", "--kill-child", "--monotonic", str(seconds), "--boottime",
                        str(seconds)]
         broker.start()
-        load = Load(f"native://{broker.server}", f"boot-{number}", tmp_path, 1)
-        load.end()
-        again = [judge(tmp_path / f"boot-{number}.history", load.read_again())]
+        loads.append(Load(f"native://{broker.server}", f"boot-{number}", tmp_path, 1, drain=1))
+        loads[-1].end()
         broker.kill()
     broker.start()
-    print(f"three boots, {again} in the last")
-    for number in range(3):
-        assert broker.describe(f"boot-{number}")
+    found = [judge(load.history, load.read_again()) for load in loads]
+    print(f"three boots, {sum(one['acked'] for one in found)} acknowledged, all read in the fourth")
+    assert all(one["acked"] > 0 for one in found)
 
 
 def test_too_few_descriptors_are_refused(tmp_path):
@@ -183,21 +182,22 @@ def test_memory_stays_within_its_limit(brokers, tmp_path):
         broker = brokers(shards=1, config='[log]\nmemory_bytes_max = "512MiB"\n',
                          wrap=["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$0" "$@"']).start()
         target = f"kafka://{broker.bootstrap}"
-        loads = [Load(target, f"full-{mode}", tmp_path, 6, mode, size=16000, batch=16, connections=8, in_flight=32,
-                      rate="max") for mode in ("produce", "e2e")]
-        most = 0
-        while all(load.running() for load in loads):
-            status = open(f"/proc/{broker.process.pid}/status").read()
-            most = max(most, int(status.split("VmRSS:")[1].split()[0]) << 10)
-            time.sleep(0.1)
-        for load in loads:
-            load.end()
+        most = written = rounds = 0
+        while written < limit:
+            loads = [Load(target, f"full-{mode}-{rounds}", tmp_path, 5, mode, size=16000, batch=16, connections=8,
+                          in_flight=32, rate="max") for mode in ("produce", "e2e")]
+            while all(load.running() for load in loads):
+                status = open(f"/proc/{broker.process.pid}/status").read()
+                most = max(most, int(status.split("VmRSS:")[1].split()[0]) << 10)
+                time.sleep(0.1)
+            for load in loads:
+                load.end()
+            written, rounds = broker.metric("ringway_log_appended_bytes_total"), rounds + 1
         events = (group / ("memory.events" if unified else "memory.oom_control")).read_text()
         killed = int(events.split("oom_kill ")[1].split()[0])
-        written = broker.metric("ringway_log_appended_bytes_total")
         assert broker.stop() == 0
     print(f"{written / (1 << 30):.1f} GiB through 512 MiB inside 768 MiB: {most >> 20} MiB resident at most, {killed} kills")
-    assert killed == 0 and most < 1.1 * limit and written > limit / 2
+    assert killed == 0 and most < 1.1 * limit
 
 
 @pytest.mark.timeout(90)
@@ -205,10 +205,10 @@ def test_a_slow_disk_delays_and_loses_nothing(tmp_path):
     with contextlib.ExitStack() as undo:
         mount, device = undo.enter_context(host.file_system(tmp_path / "fs"))
         broker = undo.enter_context(Broker(mount))
-        loads = both_doors(broker, tmp_path, 5, rate=300)
-        time.sleep(1)
-        undo.enter_context(host.slow_writes(device, broker.process.pid, per_second=4))
-        time.sleep(4)
+        loads = both_doors(broker, tmp_path, 4, rate=300)
+        time.sleep(0.5)
+        with host.slow_writes(device, broker.process.pid, per_second=4):
+            time.sleep(3)
         count, spent = (broker.metric(f"ringway_flush_duration_seconds_{word}") for word in ("count", "sum"))
         slow = sum(float(row.split()[-1]) for row in broker.metrics_text().splitlines()
                    if row.startswith("ringway_flush_duration_seconds_bucket") and 'le="0.5"' in row)
