@@ -181,6 +181,13 @@ impl ColdRead {
         let Some(si) = by_base(log.segments, self.base) else {
             return ColdStep::Done(Outcome::Gone);
         };
+        if si != self.at.si {
+            // Segments before it have gone: every place has moved.
+            self.repair = None;
+            if let Some(partial) = &mut self.partial {
+                partial.placed.si = si;
+            }
+        }
         self.at.si = si;
         if let Some(mut seek) = self.seek.take() {
             match seek.step(&self.view(log, blocks), si) {
