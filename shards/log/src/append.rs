@@ -267,6 +267,12 @@ impl Log {
         now: Now,
         shared: &mut Shared,
     ) -> Result<(), AppendError> {
+        let refused = self.no_space_until.is_some_and(|until| now.mono_ns < until);
+        let refusal = if refused { AppendError::NoSpace } else { AppendError::Busy };
+        if self.no_space_until.is_some() && self.room_wanted.end > 0 {
+            // A frame was refused: a smaller one that came behind it must not pass it.
+            return Err(refusal);
+        }
         let (next, active) = (matches!(self.roll, Roll::Prepared(..)), self.active().ready);
         let room = match self.roll {
             Roll::Prepared(_, bytes) if rolls || !active => bytes,
@@ -287,8 +293,7 @@ impl Log {
             self.roll_over(shared);
         }
         self.room_wanted = RoomWanted { end, rolls: rolls && !next };
-        let refused = self.no_space_until.is_some_and(|until| now.mono_ns < until);
-        Err(if refused { AppendError::NoSpace } else { AppendError::Busy })
+        Err(refusal)
     }
 
     /// A larger group bound: usable once a checkpoint holds it.

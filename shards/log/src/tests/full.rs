@@ -54,6 +54,21 @@ fn p16_a_full_disk_refuses_holds_up_nothing_accepted_and_resumes() {
     }
 }
 
+/// P16: a batch that still has room does not pass one that was refused for lack of it.
+#[test]
+fn p16_a_small_batch_does_not_pass_a_refused_one() {
+    let mut world = World::with_log(19, settings());
+    world.disk.space = Some(0);
+    fill(&mut world, 90_000);
+    world.flush();
+    let small = batch(1, &[1; 300], 5);
+    assert!(matches!(world.append(&small), Err(AppendError::NoSpace)));
+    world.disk.space = None;
+    world.append_wait(&batch(1, &vec![2; 90_000], 5));
+    world.append_wait(&small);
+    world.flush();
+}
+
 /// P16: a cut while the disk is full loses nothing that was acknowledged, and the start needs no room.
 #[test]
 fn p16_a_restart_on_a_full_disk_keeps_everything() {
