@@ -11,6 +11,9 @@ use ringway_partition::request::{FetchPart, Request};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 
+/// How often a log that is not open yet is asked again.
+const PATIENCE: u32 = 200;
+
 /// Why a log was not read.
 #[derive(Clone, Debug)]
 pub enum Unread {
@@ -31,9 +34,18 @@ impl From<Violation> for Unread {
 /// # Errors
 /// What broke, when the log does not answer or answers with damage; or that it is closed.
 pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
+    let mut log = read_all(node, key)?;
+    // Retention may have moved the start meanwhile.
+    let start = log.log_start;
+    log.frames.retain(|frame| frame.last >= start);
+    log.quarantined.retain(|range| range.1 > start);
+    Ok(log)
+}
+
+fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
     let mut log = ReadLog::default();
     let mut offset = 0;
-    let mut patience = 200;
+    let mut patience = PATIENCE;
     loop {
         let part = fetch(node, key, offset)?;
         match part.code {
@@ -76,7 +88,9 @@ pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
             }
             Some(code) if code.is_retriable() && patience > 0 => {
                 patience -= 1;
-                pause(node);
+                // A device that takes seconds is given minutes.
+                let long = node.disk.device.was_hit() && patience < PATIENCE / 2;
+                pause(node, if long { SECOND } else { MS });
             }
             Some(code) if code.is_retriable() => return Err(Unread::Closed(code)),
             code => {
@@ -120,8 +134,8 @@ fn none(key: LogKey, what: &str) -> Violation {
 }
 
 /// Lets the node go on for a while.
-fn pause(node: &mut Node) {
-    let until = node.clock.mono_ns() + MS;
+fn pause(node: &mut Node, for_ns: u64) {
+    let until = node.clock.mono_ns() + for_ns;
     while node.next(until).is_some() {}
     node.clock.advance(until);
 }

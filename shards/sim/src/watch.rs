@@ -99,10 +99,23 @@ impl Watch {
         }
     }
 
-    /// A shard answers a session.
-    pub fn answers(&mut self, now_ns: u64, no_space_until_ns: u64, id: RequestId, reply: &Reply) {
+    /// The log that a session's produce is for.
+    #[must_use]
+    pub fn log_of(&self, id: RequestId) -> Option<LogKey> {
+        self.asks.get(&id).copied()
+    }
+
+    /// A shard answers a session: for a log of its own (`own`), or what another shard answered it.
+    pub fn answers(
+        &mut self,
+        (now_ns, no_space_until_ns): (u64, u64),
+        (id, own): (RequestId, bool),
+        reply: &Reply,
+    ) {
         let Some(key) = self.asks.remove(&id) else { return };
-        self.judge(key, reply);
+        if own {
+            self.judge(key, reply);
+        }
         let Reply::Failed { code, message } = reply else { return };
         if *code != ErrorCode::KafkaStorageError {
             return;
@@ -232,14 +245,14 @@ mod tests {
     #[test]
     fn an_acknowledgement_after_a_failure_is_a_breach() {
         let mut watch = watch();
-        watch.answers(11, 0, ASK, &produced());
+        watch.answers((11, 0), (ASK, true), &produced());
         assert!(watch.breach.is_some());
     }
 
     #[test]
     fn an_error_in_time_is_none() {
         let mut watch = watch();
-        watch.answers(11, 0, ASK, &failed());
+        watch.answers((11, 0), (ASK, true), &failed());
         watch.told(LOG);
         watch.at(3 * SECOND);
         assert_eq!(watch.breach, None);
@@ -258,7 +271,7 @@ mod tests {
     #[test]
     fn a_failure_nobody_is_told_of_is_a_breach() {
         let mut watch = watch();
-        watch.answers(11, 0, ASK, &failed());
+        watch.answers((11, 0), (ASK, true), &failed());
         watch.at(2 * SECOND);
         assert!(watch.breach.is_some());
     }
@@ -274,10 +287,10 @@ mod tests {
     fn a_refusal_long_after_space_is_back_is_a_breach() {
         let mut watch = Watch::default();
         watch.asked(0, ASK, LOG, 1);
-        watch.answers(SECOND, 4 * SECOND, ASK, &failed());
+        watch.answers((SECOND, 4 * SECOND), (ASK, true), &failed());
         assert_eq!(watch.breach, None);
         watch.asked(0, ASK, LOG, 1);
-        watch.answers(10 * SECOND, 4 * SECOND, ASK, &failed());
+        watch.answers((10 * SECOND, 4 * SECOND), (ASK, true), &failed());
         assert!(watch.breach.is_some());
     }
 }

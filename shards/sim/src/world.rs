@@ -4,31 +4,28 @@
 //! Invariant: a run is a pure function of seed and profile.
 //! Not here: events (`node.rs`), what must hold (`checker.rs`).
 
+mod cast;
+mod recovery;
+
+use self::cast::{make_clients, make_topics};
 use crate::around::Around;
 use crate::checker::{Checker, Rules, Violation};
-use crate::client::{Client, Role};
+use crate::client::Client;
 use crate::clock::{Clock, SECOND};
-use crate::committer::Committer;
-use crate::consumer::Consumer;
 use crate::control::Control;
 use crate::counters::Counters;
-use crate::dialect::Dialect;
 use crate::disk::Disk;
 use crate::faults::{Faults, Profile};
 use crate::network::Weather;
 use crate::node::{Happening, Node};
 use crate::plan::{End, LifePlan};
 use crate::process::{Pool, Settings};
-use crate::producer::Producer;
-use crate::reader::{Unread, read_log};
+use crate::reader::read_log;
 use crate::rng::{Rng, mix};
 use crate::room::ReadLog;
 use crate::shrink::Only;
 use crate::workload::{Maker, Mix, Target};
-use ringway_client::kafka::KafkaSession;
-use ringway_client::native::NativeSession;
 use ringway_partition::request::Notice;
-use ringway_partition::topic_config::TopicConfig;
 use ringway_wire::ids::LogKey;
 use std::collections::BTreeSet;
 
@@ -251,125 +248,6 @@ impl World {
         }
     }
 
-    /// Starts until every log is recovered, cut off on the way as planned.
-    fn recover(&mut self, plan: &LifePlan) -> bool {
-        if plan.damage && self.node.disk.is_quiet() {
-            self.node.disk.damage_newest_checkpoint(&mut self.rng);
-        }
-        let comparable =
-            plan.compare && !plan.recovery_ends.is_empty() && self.node.disk.is_quiet();
-        let reference = if comparable { self.reference() } else { None };
-        let mut ends = plan.recovery_ends.iter();
-        let mut interrupted = false;
-        loop {
-            let end = ends.next();
-            self.node.set_fuse(end.map(|(events, _)| *events));
-            self.node.start(self.settings.clone());
-            let until = self.node.clock.mono_ns() + PATIENCE_NS;
-            let served = loop {
-                match self.node.next(until) {
-                    Some(Happening::Serving) => break true,
-                    Some(Happening::Fuse) => break false,
-                    Some(Happening::Notice(notice)) => self.notice(&notice),
-                    Some(Happening::Refused(text)) => {
-                        self.refused(&text);
-                        break false;
-                    }
-                    Some(_) => {}
-                    None => {
-                        self.checker.fail("D7", || "the start does not end".to_owned());
-                        return false;
-                    }
-                }
-            };
-            self.node.set_fuse(None);
-            self.take_breach();
-            if served || self.checker.violation.is_some() {
-                break;
-            }
-            interrupted = true;
-            self.counters.cuts_in_recovery += 1;
-            self.counters.take_process(&self.node);
-            let cut = end.is_none_or(|(_, cut)| *cut);
-            self.node.trace.tell(|| format!("RECOVERY ENDS, cut {cut}"));
-            self.node.fail(cut);
-        }
-        if let (true, Some(reference)) = (interrupted, reference) {
-            self.compare(&reference);
-        }
-        self.checker.violation.is_none()
-    }
-
-    /// A start came to nothing: whoever runs the server starts it again a little later.
-    fn refused(&mut self, text: &str) {
-        if !self.node.disk.device.was_hit() {
-            self.checker.fail("D7", || format!("directory refused: {text}"));
-        }
-        self.counters.starts_refused += 1;
-        let later = self.node.clock.mono_ns() + SECOND;
-        self.node.clock.advance(later);
-    }
-
-    fn take_breach(&mut self) {
-        if let Some(text) = self.node.watch.breach.take() {
-            self.checker.fail("D8", || text);
-        }
-    }
-
-    /// What an uninterrupted recovery of a copy of this disk gives.
-    fn reference(&mut self) -> Option<Digest> {
-        let pool = self.node.lend_pool();
-        let weather = Weather { chunk_percent: 0, slow_percent: 0 };
-        let (disk, control) = (self.node.disk.clone(), self.node.control.clone());
-        let mut shadow =
-            Node::new(disk, control, self.node.clock.clone(), weather, self.rng.fork(), pool);
-        shadow.disk.device.heal();
-        shadow.start(self.settings.clone());
-        let until = shadow.clock.mono_ns() + PATIENCE_NS;
-        let mut served = false;
-        while let Some(happening) = shadow.next(until) {
-            if matches!(happening, Happening::Serving) {
-                served = true;
-                break;
-            }
-        }
-        let digest = served.then(|| whole(&mut shadow)).flatten();
-        let (pool, _) = shadow.into_parts();
-        self.node.return_pool(pool);
-        digest
-    }
-
-    fn compare(&mut self, reference: &Digest) {
-        self.counters.recoveries_compared += 1;
-        for (key, wanted) in reference {
-            match read_log(&mut self.node, *key) {
-                Ok(read) if read == *wanted => {}
-                Ok(read) => {
-                    let (here, there) = (read.frames.len(), wanted.frames.len());
-                    self.checker.fail("D7", || {
-                        format!(
-                            "{key}: {here} batches after an interrupted recovery, {there} without"
-                        )
-                    });
-                }
-                Err(unread) => self.unread(*key, unread),
-            }
-        }
-    }
-
-    /// A log that cannot be read: right when its device failed in this life, and only then.
-    fn unread(&mut self, key: LogKey, unread: Unread) {
-        match unread {
-            Unread::Closed(_) if self.node.disk.device.was_hit() => self.counters.logs_closed += 1,
-            Unread::Closed(code) => {
-                self.checker.fail("D6", || format!("{key}: after a recovery: {code:?}"));
-            }
-            Unread::Broken(violation) => {
-                self.checker.fail(violation.invariant, || violation.detail);
-            }
-        }
-    }
-
     fn notice(&mut self, notice: &Notice) {
         match notice {
             Notice::Recovered { quarantined, dropped_batches, .. } => {
@@ -444,6 +322,7 @@ impl World {
             End::Stop => self.stop(None),
             End::StopCutOff(events) => self.stop(Some(events)),
         }
+        self.take_breach();
     }
 
     fn fall(&mut self, cut: bool) {
@@ -536,69 +415,6 @@ impl World {
         if let Some(client) = self.clients.get_mut(number) {
             act(client, &mut around);
         }
-    }
-}
-
-/// Every log of a node, or nothing when one cannot be read.
-fn whole(node: &mut Node) -> Option<Digest> {
-    let mut digest = Vec::new();
-    for key in node.control.logs() {
-        digest.push((key, read_log(node, key).ok()?));
-    }
-    Some(digest)
-}
-
-fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
-    let mut targets = Vec::new();
-    let topics = rng.within(1, 3);
-    for number in 0..topics {
-        let partitions = rng.within(1, if topics == 1 { 8 } else { 3 });
-        let mut config = TopicConfig::default();
-        config.segment_bytes = rng.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20]);
-        let retained = rng.percent(20);
-        if retained {
-            config.retention_bytes = Some(config.segment_bytes * rng.within(1, 3));
-        }
-        config.log_append_time = rng.percent(15);
-        let topic = format!("topic-{number}");
-        let count = u32::try_from(partitions).unwrap_or(1);
-        let topic_id = control.insert(&topic, count, config, false);
-        for partition in 0..count {
-            let key = LogKey { topic_id, partition };
-            let partition = i32::try_from(partition).unwrap_or(0);
-            targets.push(Target { topic: topic.clone(), partition, key, retained });
-        }
-    }
-    targets
-}
-
-fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
-    let producers = rng.within(1, 4);
-    let consumers = rng.within(1, 2);
-    let mut clients = Vec::new();
-    for number in 0..producers {
-        let kafka = rng.percent(65);
-        let idempotent = rng.percent(75);
-        let producer = Producer::new(number + 1, idempotent, rng, targets);
-        clients.push(Client::new(clients.len(), Role::Producer(producer), dialect(kafka)));
-    }
-    for _ in 0..consumers {
-        let kafka = rng.percent(60);
-        let consumer = Consumer::new(rng, targets);
-        clients.push(Client::new(clients.len(), Role::Consumer(consumer), dialect(kafka)));
-    }
-    if rng.percent(35) {
-        let committer = Committer::new(clients.len(), rng, targets);
-        clients.push(Client::new(clients.len(), Role::Committer(committer), dialect(true)));
-    }
-    clients
-}
-
-fn dialect(kafka: bool) -> Dialect {
-    if kafka {
-        Dialect::Kafka(KafkaSession::new("sim"))
-    } else {
-        Dialect::Native(NativeSession::new())
     }
 }
 

@@ -1,4 +1,7 @@
-//! The contract, rule by rule.
+//! The contract C1–C8, rule by rule, and what a liar says (M3).
+//! Owner: the tests of this crate.
+//! Invariant: a test fails when the disk breaks its rule.
+//! Not here: C9 and what a cut keeps (`file.rs`, `names.rs`).
 
 use super::*;
 use crate::faults::{Kind, Trouble};

@@ -14,6 +14,7 @@ use crate::trace::hash_request;
 use ringway_doors::session::DoorOut;
 use ringway_log::io::{IoOut, IoRequest, SmallFile};
 use ringway_partition::request::{Input, MeshMessage, MetaOp, Notice, Out, Request, RequestId};
+use ringway_wire::ids::shard_of;
 use std::sync::Arc;
 
 impl Node {
@@ -51,8 +52,10 @@ impl Node {
         for (id, reply) in out.replies.drain(..) {
             let now = self.clock.now();
             let no_space_until_ns = self.disk.device.no_space_until_ns();
-            self.watch.answers(now_ns, no_space_until_ns, id, &reply);
             let Some(process) = &mut self.process else { break };
+            let owner = self.watch.log_of(id).map(|key| shard_of(key, process.settings.shards));
+            let at = (now_ns, no_space_until_ns);
+            self.watch.answers(at, (id, owner == Some(shard)), &reply);
             let room = &mut process.rooms[shard as usize];
             if id.connection == READER {
                 self.news.push(Happening::Read(id.request, room.read_back(reply)));

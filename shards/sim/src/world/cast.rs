@@ -1,0 +1,71 @@
+//! The topics and clients of a seed.
+//! Owner: the world.
+//! Invariant: drawn once, before anything happens.
+//! Not here: what they do (`client.rs`).
+
+use crate::client::{Client, Role};
+use crate::committer::Committer;
+use crate::consumer::Consumer;
+use crate::control::Control;
+use crate::dialect::Dialect;
+use crate::producer::Producer;
+use crate::rng::Rng;
+use crate::workload::Target;
+use ringway_client::kafka::KafkaSession;
+use ringway_client::native::NativeSession;
+use ringway_partition::topic_config::TopicConfig;
+use ringway_wire::ids::LogKey;
+
+pub(super) fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
+    let mut targets = Vec::new();
+    let topics = rng.within(1, 3);
+    for number in 0..topics {
+        let partitions = rng.within(1, if topics == 1 { 8 } else { 3 });
+        let mut config = TopicConfig::default();
+        config.segment_bytes = rng.pick(&[64 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20]);
+        let retained = rng.percent(20);
+        if retained {
+            config.retention_bytes = Some(config.segment_bytes * rng.within(1, 3));
+        }
+        config.log_append_time = rng.percent(15);
+        let topic = format!("topic-{number}");
+        let count = u32::try_from(partitions).unwrap_or(1);
+        let topic_id = control.insert(&topic, count, config, false);
+        for partition in 0..count {
+            let key = LogKey { topic_id, partition };
+            let partition = i32::try_from(partition).unwrap_or(0);
+            targets.push(Target { topic: topic.clone(), partition, key, retained });
+        }
+    }
+    targets
+}
+
+pub(super) fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
+    let producers = rng.within(1, 4);
+    let consumers = rng.within(1, 2);
+    let mut clients = Vec::new();
+    for number in 0..producers {
+        let kafka = rng.percent(65);
+        let idempotent = rng.percent(75);
+        let producer = Producer::new(number + 1, idempotent, rng, targets);
+        clients.push(Client::new(clients.len(), Role::Producer(producer), dialect(kafka)));
+    }
+    for _ in 0..consumers {
+        let kafka = rng.percent(60);
+        let consumer = Consumer::new(rng, targets);
+        clients.push(Client::new(clients.len(), Role::Consumer(consumer), dialect(kafka)));
+    }
+    if rng.percent(35) {
+        let committer = Committer::new(clients.len(), rng, targets);
+        clients.push(Client::new(clients.len(), Role::Committer(committer), dialect(true)));
+    }
+    clients
+}
+
+fn dialect(kafka: bool) -> Dialect {
+    if kafka {
+        Dialect::Kafka(KafkaSession::new("sim"))
+    } else {
+        Dialect::Native(NativeSession::new())
+    }
+}
