@@ -203,7 +203,7 @@ fn garbage_closes_the_connection_and_nothing_else() {
 }
 
 #[test]
-fn connections_above_the_limit_are_refused_and_room_comes_back() {
+fn connections_above_the_limit_wait_until_somebody_leaves() {
     let mut node = node();
     node.open();
     let talk = |stream: &mut TcpStream| {
@@ -213,14 +213,16 @@ fn connections_above_the_limit_are_refused_and_room_comes_back() {
     };
     let mut clients: Vec<TcpStream> = (0..3).map(|_| node.connect()).collect();
     assert!(clients.iter_mut().all(talk));
-    assert!(!talk(&mut node.connect()), "a fourth");
+    // The kernel takes it; the shard has stopped accepting, or closes the one that came at the same moment.
+    let mut fourth = node.connect();
+    fourth.set_read_timeout(Some(Duration::from_millis(200))).expect("timeout");
+    assert!(!talk(&mut fourth), "a fourth");
     clients.clear();
     let asked = Instant::now();
     while !talk(&mut node.connect()) {
         assert!(asked.elapsed() < PATIENCE, "room for one again");
     }
-    let ring = node.stop().values().ring;
-    assert!(ring.connections_refused >= 1, "{ring:?}");
+    node.stop();
 }
 
 #[test]
