@@ -400,6 +400,13 @@ impl ColdRead {
         if self.try_again() {
             return Some(ColdStep::Wait);
         }
+        let (base, start) = self.start;
+        if self.base == base && start.p > 0 && (self.at.p, self.at.o) == (start.p, start.o) {
+            // The index led here, and it is not evidence: the headers from the segment's start are.
+            self.start = (base, At::start_of(self.at.si, base));
+            self.restarting = true;
+            return Some(ColdStep::Wait);
+        }
         let (segment, position, offset) = log.flushed;
         self.repair = Some(Scan::new(self.at, offset, Some((segment, position)), None, false));
         None

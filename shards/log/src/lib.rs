@@ -13,6 +13,7 @@ mod codec;
 mod cold;
 pub mod directory;
 mod event;
+mod evidence;
 mod frame;
 mod group;
 mod index;

@@ -9,5 +9,6 @@ pub(crate) mod disk;
 mod full;
 mod life;
 mod lives;
+mod misplaced;
 mod poison;
 mod rules;

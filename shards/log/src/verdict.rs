@@ -3,7 +3,9 @@
 //! Invariant: W only rises, and only from checkpoint, valid headers and segments that hold them.
 //! Not here: payloads (`payload.rs`), doing anything about it.
 
+use crate::evidence::Runs;
 use crate::frame::{Head, REGION, align_up, region_of, within};
+use crate::life_table::LifeTable;
 use crate::quarantine::{Damage, Finder, Quarantined};
 use crate::scan::{At, Placed, View};
 use crate::window::Missing;
@@ -66,13 +68,30 @@ pub(crate) fn lost_start(log_start: u64, first: u64) -> Option<Damaged> {
     })
 }
 
+/// Offsets that were given up where a log was rotten to its end, as the life table remembers them: nothing
+/// on the disk names them once the quarantine list is lost.
+pub(crate) fn given_up(table: &LifeTable, log_start: u64) -> impl Iterator<Item = Damaged> + '_ {
+    let gaps = table
+        .lives()
+        .iter()
+        .filter(move |life| life.previous_end < life.start && log_start < life.start);
+    gaps.map(move |life| Damaged {
+        segment: life.start,
+        at: 0,
+        until: u64::MAX,
+        from: life.previous_end.max(log_start),
+        to: life.start,
+        damage: Damage::Missing,
+    })
+}
+
 /// Looking for evidence behind a break.
 #[derive(Clone, Debug)]
 struct Look {
     si: usize,
     position: u64,
-    /// Smallest base offset among the evidence in the broken segment.
-    best: Option<Placed>,
+    /// The evidence in the broken segment.
+    runs: Runs,
     /// One past the greatest offset any header of this log names.
     high: u64,
     evidence: u64,
@@ -193,8 +212,8 @@ impl Scan {
         let damage = self.damage_at_break(view)?;
         let begun = self.begins_something(view)?;
         let position = self.at.p;
-        let (si, best, high, evidence) = (self.at.si, None, 0, 0);
-        self.look = Some(Look { si, position, best, high, evidence, begun, damage });
+        let (si, runs, high, evidence) = (self.at.si, Runs::default(), 0, 0);
+        self.look = Some(Look { si, position, runs, high, evidence, begun, damage });
         self.look_on(view)
     }
 
@@ -300,12 +319,9 @@ impl Scan {
         }
         look.evidence += 1;
         self.w = self.w.max(head.flushed_upto);
-        let better = look.best.is_none_or(|best| {
-            (base, std::cmp::Reverse(head.log_epoch))
-                < (best.head.base_offset, std::cmp::Reverse(best.head.log_epoch))
-        });
-        if better {
-            look.best = Some(placed);
+        // What belongs into a later segment cannot be what this one goes on with.
+        if view.segments.get(placed.si + 1).is_none_or(|after| base < after.base) {
+            look.runs.add(placed);
         }
     }
 
@@ -318,7 +334,7 @@ impl Scan {
             self.torn_batches = look.evidence.max(u64::from(look.begun));
             return self.end(Verdict::Torn, o);
         }
-        if let Some(good) = look.best {
+        if let Some(good) = look.runs.best() {
             damaged.until = good.position;
             damaged.to = good.head.base_offset;
             self.damaged.push(damaged);

@@ -19,6 +19,8 @@ impl Recovery {
             let mark = &snapshot.mark;
             mark.offset <= self.end.o
                 && mark.offset >= result.log_start
+                // Told without a frame behind it that proves the link: the end itself must be the one.
+                && (mark.offset < self.end.o || (mark.crc, mark.len) == (self.end.crc, self.end.len))
                 && !result.table.undone(snapshot.epoch, mark.offset)
                 && self.resume(mark).is_some()
         });

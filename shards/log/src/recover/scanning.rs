@@ -10,7 +10,7 @@ use crate::quarantine::{Damage, Quarantine};
 use crate::scan::At;
 use crate::segment::{Segment, by_base};
 use crate::turn::Turn;
-use crate::verdict::{Damaged, Scan, Step, lost_start};
+use crate::verdict::{Damaged, Scan, Step, given_up, lost_start};
 
 impl Recovery {
     /// The entry to start from: its segment is there and long enough, and no later life began below it.
@@ -145,6 +145,7 @@ impl Recovery {
         }
         self.damaged = scan.damaged;
         self.damaged.extend(lost_start(log_start, first));
+        self.damaged.extend(given_up(&table, log_start));
         self.result = Some(Recovered {
             segments: Vec::new(),
             beyond,

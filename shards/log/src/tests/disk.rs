@@ -389,6 +389,16 @@ impl Disk {
         self.durable_names.remove(&name);
     }
 
+    pub(crate) fn shorten(&mut self, name: SegmentName, bytes: usize) {
+        let inode = self.names[&name];
+        self.inodes[inode].current.truncate(bytes);
+        self.inodes[inode].durable.truncate(bytes);
+    }
+
+    pub(crate) fn small(&self, file: SmallFile) -> Option<&[u8]> {
+        self.small.get(&file).map(Vec::as_slice)
+    }
+
     pub(crate) fn bytes_of(&self, name: SegmentName) -> &[u8] {
         &self.inodes[self.names[&name]].current
     }

@@ -1,0 +1,89 @@
+//! What lies where it does not belong: blocks of the log itself, entries of the index, lists that are lost.
+//! Owner: the tests of this crate.
+//! Invariant: damage costs the batches it touches, and their names survive the loss of the list.
+//! Not here: every block of a log (`shards/sim`, `--damage`).
+
+use super::life::{KEY, World, batch, settings};
+use crate::index::{IndexEntry, SparseIndex};
+use crate::io::{SegmentName, SmallFile};
+use crate::logs::LogSettings;
+use crate::snapshot;
+
+const BLOCK: usize = 4096;
+
+fn segment(base_offset: u64) -> SegmentName {
+    SegmentName { log: KEY, base_offset }
+}
+
+/// A log whose block `n` of a segment holds its batch `n` alone, 16 to a segment.
+fn blocks(count: u64) -> World {
+    let settings = LogSettings { segment_bytes: 64 << 10, ..settings() };
+    let mut world = World::with_log(5, settings);
+    for n in 0..count {
+        world.append_wait(&batch(1, &vec![u8::try_from(n % 250).expect("small"); 3000], 5));
+        world.flush();
+    }
+    world.settle();
+    world
+}
+
+/// The holes that a scan of everything finds.
+fn holes_of_a_scan(world: &mut World) -> Vec<(u64, u64)> {
+    world.disk.forget_checkpoints();
+    world.cut_and_start();
+    world.read_all(1 << 20).1
+}
+
+#[test]
+fn blocks_that_changed_places_cost_their_own_batches_alone() {
+    for (one, other) in [(0, 6), (3, 4), (2, 14), (1, 15)] {
+        let mut world = blocks(20);
+        let bytes = world.disk.bytes_of(segment(0)).to_vec();
+        let of = |n: usize| &bytes[n * BLOCK..(n + 1) * BLOCK];
+        world.disk.overwrite(segment(0), one * BLOCK, of(other));
+        world.disk.overwrite(segment(0), other * BLOCK, of(one));
+        let holes = holes_of_a_scan(&mut world);
+        let lost: u64 = holes.iter().map(|(from, to)| to - from).sum();
+        assert!(lost <= 2, "{one} and {other}: {holes:?}");
+    }
+}
+
+#[test]
+fn a_block_of_a_later_segment_costs_the_batch_it_replaced() {
+    let mut world = blocks(40);
+    let later = world.disk.bytes_of(segment(16)).to_vec();
+    world.disk.overwrite(segment(0), 5 * BLOCK, &later[3 * BLOCK..4 * BLOCK]);
+    assert_eq!(holes_of_a_scan(&mut world), [(5, 6)]);
+}
+
+#[test]
+fn an_index_that_leads_astray_is_no_damage() {
+    let mut world = blocks(20);
+    world.stop();
+    let file = SmallFile::Snapshot(KEY);
+    let mut read = snapshot::decode(world.disk.small(file).expect("written")).expect("whole");
+    let astray = |offset: u64| IndexEntry { offset, position: (offset + 2) * 4096, time_before: 0 };
+    read.segments[0].index = SparseIndex::from_entries((2..12).map(astray).collect(), 5, 65_536);
+    let body = snapshot::encode(read.epoch, read.mark, &read.segments, &read.body);
+    world.disk.put_small(file, body);
+    world.start();
+    for offset in 0..20 {
+        let frames = world.read(offset, 1).expect("readable");
+        assert_eq!(frames[0].0, offset);
+    }
+    assert_eq!(world.read_all(1 << 20).1, []);
+}
+
+#[test]
+fn offsets_given_up_at_the_end_are_named_without_their_list() {
+    let mut world = blocks(10);
+    world.stop();
+    world.start();
+    // The checkpoints know that there were ten.
+    world.disk.shorten(segment(0), 6 * BLOCK);
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).1, [(6, 10)]);
+    world.disk.put_small(SmallFile::Quarantine(KEY), Vec::new());
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).1, [(6, 10)]);
+}
