@@ -3,6 +3,7 @@
 //! Invariant: an unknown argument is refused.
 //! Not here: what is done with it.
 
+use crate::exhaustive::Exhaustive;
 use crate::faults::Profile;
 use crate::shrink::Only;
 
@@ -11,6 +12,7 @@ pub const USAGE: &str =
     "usage: ringway-sim [--seeds N] [--seed N] [--profile crash|eio|space|liar|mixed]
                    [--jobs N] [--trace] [--mutant NAME] [--violations N] [--twice]
                    [--only PART]
+       ringway-sim --flip | --damage | --enumerate [--jobs N] [--mutant NAME]
        ringway-sim --check [--whole] < HISTORY";
 
 /// What was asked for.
@@ -34,6 +36,8 @@ pub struct Arguments {
     pub twice: bool,
     /// The part of each seed's plan that is run.
     pub only: Only,
+    /// Try every case of a kind instead of seeds.
+    pub exhaustive: Option<Exhaustive>,
     /// Check a history from standard input instead.
     pub check: bool,
     /// Its polls read all there is, from the first record on.
@@ -58,6 +62,7 @@ impl Arguments {
             violations_max: 3,
             twice: false,
             only: Only::default(),
+            exhaustive: None,
             check: false,
             whole: false,
             help: false,
@@ -89,7 +94,10 @@ impl Arguments {
                 "--check" => arguments.check = true,
                 "--whole" => arguments.whole = true,
                 "--help" | "-h" => arguments.help = true,
-                other => return Err(format!("unknown argument {other}")),
+                other => match Exhaustive::from_word(other) {
+                    Some(mode) => arguments.exhaustive = Some(mode),
+                    None => return Err(format!("unknown argument {other}")),
+                },
             }
         }
         Ok(arguments)

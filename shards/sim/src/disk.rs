@@ -4,7 +4,9 @@
 //! Invariant: C1 alignment, C2 what a flush covers, C6 nobody touches bytes in flight: else a panic.
 //! Not here: when a completion comes (`world.rs`), bytes (`file.rs`), names (`names.rs`).
 
+mod chosen;
 mod failing;
+mod harm;
 mod submit;
 
 use crate::device::{Device, Fate};
@@ -200,6 +202,9 @@ impl Disk {
                 result
             }
             Work::Read { .. } if fate.is_some() => Err(EIO),
+            Work::Read { file, at, into } if !self.files[file].is_readable(at, into.len()) => {
+                Err(EIO)
+            }
             Work::Read { file, at, into } => {
                 let count =
                     blocks.map_or(0, |blocks| self.files[file].read(at, blocks.target_mut(into)));

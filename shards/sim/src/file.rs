@@ -3,7 +3,11 @@
 //! Invariant: a read sees durable bytes under all completed writes; a cut keeps any part of the rest.
 //! Not here: names (`names.rs`), requests (`disk.rs`).
 
+mod chosen;
+mod harm;
+
 use crate::rng::Rng;
+use std::collections::BTreeSet;
 
 /// The unit that is written whole or not at all when the power goes.
 pub const SECTOR: usize = 512;
@@ -66,6 +70,8 @@ pub struct File {
     size: usize,
     durable_size: usize,
     pending: Vec<Pending>,
+    /// Pages that cannot be read until they are written again.
+    unreadable: BTreeSet<usize>,
 }
 
 impl File {
@@ -281,6 +287,7 @@ impl File {
             if self.pages.len() <= page {
                 self.pages.resize_with(page + 1, || None);
             }
+            self.unreadable.remove(&page);
             let page = self.pages[page].get_or_insert_with(|| Box::new([0; PAGE]));
             page[offset..offset + count].copy_from_slice(&bytes[done..done + count]);
             done += count;

@@ -8,8 +8,10 @@
 
 use ringway_sim::arguments::{Arguments, USAGE};
 use ringway_sim::counters::Counters;
+use ringway_sim::exhaustive::Exhaustive;
 use ringway_sim::process::Pool;
 use ringway_sim::shrink::{Only, shrink};
+use ringway_sim::tally::Tally;
 use ringway_sim::world::{Outcome, Task};
 use ringway_sim::{history, mutant, seeds, world};
 use std::cell::Cell;
@@ -67,7 +69,40 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|info| {
         LAST_PANIC.set(Some(info.to_string().replace('\n', " ")));
     }));
-    report(&arguments)
+    match arguments.exhaustive {
+        Some(mode) => try_every(mode, &arguments),
+        None => report(&arguments),
+    }
+}
+
+/// Runs an exhaustive mode.
+fn try_every(mode: Exhaustive, arguments: &Arguments) -> ExitCode {
+    let started = Instant::now();
+    let (jobs, most) = (arguments.jobs, arguments.violations_max);
+    let results: Vec<Result<Tally, String>> = std::thread::scope(|scope| {
+        let run = |job| {
+            let ran = catch_unwind(AssertUnwindSafe(|| mode.run(job, jobs, most)));
+            ran.unwrap_or_else(|_| Err(format!("PANIC {}", LAST_PANIC.take().unwrap_or_default())))
+        };
+        let workers: Vec<_> = (0..jobs).map(|job| scope.spawn(move || run(job))).collect();
+        let ended = |_| Err("a worker died".to_owned());
+        workers.into_iter().map(|worker| worker.join().unwrap_or_else(ended)).collect()
+    });
+    let mut tally = Tally::default();
+    for result in results {
+        match result {
+            Ok(one) => tally.add(one),
+            Err(text) => {
+                println!("MODE={} COMMIT={} INVARIANT=D7 {text}", mode.name(), commit());
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    for (invariant, detail) in &tally.told {
+        println!("MODE={} COMMIT={} INVARIANT={invariant} {detail}", mode.name(), commit());
+    }
+    println!("{} seconds {:.1}", mode.summary(&tally), started.elapsed().as_secs_f64());
+    if mode.holds(&tally) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn check(whole: bool) -> ExitCode {

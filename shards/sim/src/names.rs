@@ -3,7 +3,7 @@
 //! Invariant: a name is durable only once its directory was synced after the change.
 //! Not here: contents (`file.rs`).
 
-use crate::rng::Rng;
+use crate::rng::{Rng, hash_bytes, mix};
 use ringway_log::io::{Dir, SegmentName, SmallFile};
 use ringway_wire::ids::LogKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,6 +184,71 @@ impl Names {
         self.drop_names_of_lost_logs();
         self.seen.clone_from(&self.durable);
         self.logs_seen.clone_from(&self.logs_durable);
+    }
+
+    /// Changes of names that no sync has covered.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// What a cut may take or leave: unsynced names, small files and logs.
+    #[must_use]
+    pub fn chances(&self) -> usize {
+        let smalls = self.small.values().filter(|small| small.seen != small.durable).count();
+        let logs = self.logs_seen.symmetric_difference(&self.logs_durable).count();
+        self.changes.len() + smalls + logs
+    }
+
+    /// Power goes: of the first `settled` changes those survive that `keep` says, later ones all do.
+    pub fn cut_by(&mut self, settled: usize, keep: &mut dyn FnMut() -> bool) {
+        for (index, change) in std::mem::take(&mut self.changes).iter().enumerate() {
+            if index >= settled || keep() {
+                apply(&mut self.durable, change);
+            }
+        }
+        for small in self.small.values_mut().filter(|small| small.seen != small.durable) {
+            if keep() {
+                small.durable.clone_from(&small.seen);
+            }
+            small.seen.clone_from(&small.durable);
+        }
+        let open: Vec<LogKey> =
+            self.logs_seen.symmetric_difference(&self.logs_durable).copied().collect();
+        for log in open {
+            if keep() {
+                self.sync_existence(log);
+            }
+        }
+        self.drop_names_of_lost_logs();
+        self.seen.clone_from(&self.durable);
+        self.logs_seen.clone_from(&self.logs_durable);
+    }
+
+    /// A segment's name is gone, durably.
+    pub fn lose_segment(&mut self, name: SegmentName) {
+        self.seen.remove(&name);
+        self.durable.remove(&name);
+    }
+
+    /// Hash of all names and small files, as seen and as durable.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = 0;
+        for (name, file) in self.seen.iter().chain(&self.durable) {
+            hash = mix(mix(hash, name.base_offset), *file as u64);
+        }
+        for change in &self.changes {
+            hash =
+                mix(mix(hash, change.name.base_offset), change.file.map_or(0, |file| file as u64));
+        }
+        for (file, small) in &self.small {
+            hash = hash_bytes(hash, plain_name(*file).as_bytes());
+            for body in [&small.seen, &small.durable] {
+                hash = body.as_ref().map_or(mix(hash, 1), |body| hash_bytes(hash, body));
+            }
+        }
+        mix(mix(hash, self.logs_seen.len() as u64), self.logs_durable.len() as u64)
     }
 
     /// Files that some name can still lead to.
