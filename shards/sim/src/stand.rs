@@ -398,7 +398,8 @@ impl Stand {
     /// Damaged ranges that the log lists.
     #[must_use]
     pub fn listed(&self) -> Vec<(u64, u64)> {
-        self.logs.as_ref().map_or_else(Vec::new, |logs| logs.quarantined_ranges(self.key))
+        let Some(logs) = &self.logs else { return Vec::new() };
+        logs.quarantined(self.key).iter().map(|range| (range.from, range.to)).collect()
     }
 
     /// Batches from the one that holds `from`, or the end of the damaged range it lies in.
