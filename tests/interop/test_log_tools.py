@@ -235,10 +235,11 @@ def test_repair_of_a_lost_end_gives_no_offset_twice(stopped):
     assert b"0 repaired" in log(stopped, "repair").stderr
     stopped.start()
     stopped.kcat("-P", "-t", "t", data=b"after\n")
-    done = stopped.kcat("-C", "-t", "t", "-p", "0", "-o", "0", "-e", "-q", "-f", "%o %s\n").stdout
-    rows = [row.split(b" ", 1) for row in done.split(b"\n")[:-1]]
-    assert [(int(offset), value) for offset, value in rows] == [
-        *((n, line(n)) for n in range(first)), (BATCHES, b"after")]
+    assert fetch_all(stopped, "t", [(first, BATCHES)]) == {n: line(n) for n in range(first)}
+    done = stopped.kcat("-C", "-t", "t", "-p", "0", "-o", str(BATCHES), "-c", "1", "-q", "-f", "%o %s")
+    assert done.stdout == b"%d after" % BATCHES
+    (hole,) = stopped.describe("t")["partitions"][0]["quarantined"]
+    assert (hole["from"], hole["to"]) == (first, BATCHES), "it stays named"
     assert stopped.stop() == 0
     assert findings(stopped, "t", 0) == []
 

@@ -17,8 +17,8 @@ use std::time::SystemTime;
 /// Below the help text.
 pub(super) const AFTER: &str = "\
 A log is repaired only when `ringway log verify` names damage in it. Every readable record keeps its offset; the
-offsets of what is lost are recorded as a gap and given to nobody again. Consumers pass the gap by themselves,
-one at the very end of a log once a record follows it.
+offsets of what is lost are recorded as a gap and given to nobody again. Consumers pass the gap by themselves. What
+is lost at the very end of a log stays quarantined all the same: on_quarantine=skip lets consumers pass it.
 
 Nothing is changed in place: the log is written anew beside the old one, made durable, checked, and then the two
 change places in one step. The old files stay, in t/TOPIC/p/PARTITION.damaged-TIME: delete them when nobody needs
