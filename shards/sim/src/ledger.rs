@@ -6,7 +6,6 @@
 use crate::checker::Violation;
 use crate::rng::mix;
 use crate::room::FrameSeen;
-use crate::stand::Found;
 use std::collections::BTreeSet;
 
 /// A batch as it was appended.
@@ -18,6 +17,21 @@ pub struct Appended {
     pub last: u64,
     /// Its identity.
     pub hash: u64,
+}
+
+/// What a reader found: batches, and ranges that are named as damaged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// First offset kept.
+    pub log_start: u64,
+    /// End of what may be read.
+    pub end: u64,
+    /// Batches, in order.
+    pub frames: Vec<FrameSeen>,
+    /// `from..to` of every range that a read refused.
+    pub holes: Vec<(u64, u64)>,
+    /// Ranges that the log itself lists.
+    pub listed: Vec<(u64, u64)>,
 }
 
 /// The promises of one log.

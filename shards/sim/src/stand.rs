@@ -5,7 +5,7 @@
 
 use crate::clock::{MS, SECOND};
 use crate::disk::Disk;
-use crate::ledger::Ledger;
+use crate::ledger::{Found, Ledger};
 use crate::rng::hash_bytes;
 use crate::room::{FrameSeen, see_all, see_kafka};
 use ringway_log::blocks::{BLOCK_BYTES, Blocks};
@@ -29,21 +29,6 @@ pub const OTHER: LogKey = LogKey { topic_id: 7, partition: 4 };
 const BLOCKS: usize = 40;
 /// Requests after which something runs in circles.
 const STEPS_MAX: u32 = 20_000;
-
-/// What a reader found: batches, and ranges that are named as damaged.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// First offset kept.
-    pub log_start: u64,
-    /// End of what may be read.
-    pub end: u64,
-    /// Batches, in order.
-    pub frames: Vec<FrameSeen>,
-    /// `from..to` of every range that a read refused.
-    pub holes: Vec<(u64, u64)>,
-    /// Ranges that the log itself lists.
-    pub listed: Vec<(u64, u64)>,
-}
 
 /// One place where a process may die: the disk as it is, and what was promised until then.
 #[derive(Clone)]
