@@ -18,22 +18,22 @@ use std::sync::Arc;
 /// Block memory that lives longer than processes.
 #[derive(Default)]
 pub struct Pool {
-    pieces: Vec<Vec<&'static mut [u8]>>,
+    spare: Vec<&'static mut [u8]>,
 }
 
 impl Pool {
-    /// Memory of one shard: `count` blocks.
+    /// Memory of one shard: `count` blocks, never more: what a seed does must not depend on the seeds that
+    /// ran before it in this process.
     pub fn take(&mut self, count: usize) -> Vec<&'static mut [u8]> {
-        let mut memory = self.pieces.pop().unwrap_or_default();
-        while memory.len() < count {
+        while self.spare.len() < count {
             // Leaked once per worker and then used for ever: blocks want memory that never moves.
-            memory.push(Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice()));
+            self.spare.push(Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice()));
         }
-        memory
+        self.spare.split_off(self.spare.len() - count)
     }
 
     fn give(&mut self, memory: Vec<&'static mut [u8]>) {
-        self.pieces.push(memory);
+        self.spare.extend(memory);
     }
 }
 
