@@ -192,6 +192,9 @@ impl Scan {
         if let Some((segment, position)) = self.stop
             && (base > segment || (base == segment && self.at.p >= position))
         {
+            if self.at.o < self.w {
+                return Ok(self.short_of_the_stop(segment, position));
+            }
             let next = self.at.o;
             return Ok(self.end(Verdict::Stopped, next));
         }
@@ -323,6 +326,16 @@ impl Scan {
         if view.segments.get(placed.si + 1).is_none_or(|after| base < after.base) {
             look.runs.add(placed);
         }
+    }
+
+    /// The place where all flushed frames end was reached, and flushed offsets are missing before it: a frame
+    /// of earlier offsets lies where they should be.
+    fn short_of_the_stop(&mut self, segment: u64, until: u64) -> Step {
+        let (from, to, damage) = (self.at.o, self.w, Damage::Missing);
+        let at = self.at.p.min(until);
+        self.damaged.push(Damaged { segment, at, until, from, to, damage });
+        (self.at.o, self.at.any) = (to, true);
+        Step::Damaged
     }
 
     fn judge(&mut self, view: &View<'_>, look: &Look) -> Step {

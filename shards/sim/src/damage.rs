@@ -137,7 +137,7 @@ pub fn run(job: u64, jobs: u64, mut tally: Tally) -> Result<Tally, String> {
         let losses = if beside == Beside::Nothing { &LOSSES[..1] } else { &LOSSES[..] };
         let last = sources.segments().last().copied();
         for (segment, blow) in blows(&sources) {
-            // Open: a batch that lies behind all others ends a read as the log's end does.
+            // Open: which of the neighbours is named differs between a start and the reads after it.
             let open = matches!(blow, Blow::Swapped(..)) && last == Some(segment);
             for loss in losses {
                 // One kind of loss goes with every blow; the others with some of them.

@@ -48,6 +48,28 @@ fn blocks_that_changed_places_cost_their_own_batches_alone() {
     }
 }
 
+/// Without a scan: the checkpoint names the end, and what is missing before it is found by a reader.
+#[test]
+fn a_reader_is_told_of_every_offset_below_the_end() {
+    for (one, other) in [(0, 9), (2, 8), (7, 9), (8, 9), (5, 6)] {
+        let mut world = blocks(10);
+        world.stop();
+        let bytes = world.disk.bytes_of(segment(0)).to_vec();
+        let of = |n: usize| &bytes[n * BLOCK..(n + 1) * BLOCK];
+        world.disk.overwrite(segment(0), one * BLOCK, of(other));
+        world.disk.overwrite(segment(0), other * BLOCK, of(one));
+        world.start();
+        for offset in 0..10 {
+            let told = world.read(offset, 1);
+            let served =
+                told.as_ref().is_ok_and(|frames| frames.first().is_some_and(|one| one.0 == offset));
+            assert!(served || told.is_err(), "{one} and {other}: nothing at {offset}: {told:?}");
+        }
+        let lost: u64 = world.read_all(1 << 20).1.iter().map(|(from, to)| to - from).sum();
+        assert!(lost <= 4, "{one} and {other}: {lost} of 10 lost");
+    }
+}
+
 #[test]
 fn a_block_of_a_later_segment_costs_the_batch_it_replaced() {
     let mut world = blocks(40);
