@@ -157,4 +157,4 @@ def test_the_message_limit_changes_while_serving(tmp_path):
             one.sendall(envelope)
             while one.recv(4096):
                 pass
-        assert 'reason="oversized_frame"} 1' in broker.metrics_text()
+        assert 'reason="malformed_frame"} 1' in broker.metrics_text()

@@ -99,6 +99,8 @@ pub(crate) struct Recovery {
     snapshot_offset: u64,
     replay_started: bool,
     quarantine: Quarantine,
+    /// No list is there, or none that can be read.
+    list_lost: bool,
     damaged: Vec<Damaged>,
     scanned_bytes: u64,
     result: Option<Recovered>,
@@ -132,6 +134,7 @@ impl Recovery {
             snapshot_offset: 0,
             replay_started: false,
             quarantine: Quarantine::default(),
+            list_lost: true,
             damaged: Vec::new(),
             scanned_bytes: 0,
             result: None,
@@ -178,7 +181,9 @@ impl Recovery {
                 self.snapshot = body.and_then(|body| snapshot::decode(&body));
             }
             (LogOp::ReadQuarantine, Ok(IoOk::Small(body))) => {
-                self.quarantine = body.map(|body| Quarantine::decode(&body)).unwrap_or_default();
+                let list = body.and_then(|body| Quarantine::open(&body));
+                self.list_lost = list.is_none();
+                self.quarantine = list.unwrap_or_default();
             }
             // Derived or found again: an unreadable one is an absent one.
             (LogOp::ReadSnapshot | LogOp::ReadQuarantine, _) => {}

@@ -7,6 +7,7 @@ use crate::checkpoint::{self, Entry, Mark};
 use crate::directory::DirectoryFacts;
 use crate::frame::{REGION, align_up, header_place};
 use crate::life_table::LifeTable;
+use crate::quarantine::Quarantine;
 use crate::verify::{FrameLine, LogReport};
 use ringway_wire::ids::LogKey;
 use std::collections::BTreeSet;
@@ -185,6 +186,13 @@ impl Repair {
         let Repair { written, kept, records, .. } = self;
         Repaired { written, kept, records, next, entry }
     }
+}
+
+/// The body of a repaired log's quarantine list: a list without ranges, so that a start takes what was left
+/// out for given up by its operator, not for damage whose list was lost.
+#[must_use]
+pub fn quarantine_body() -> Vec<u8> {
+    Quarantine::default().encode()
 }
 
 /// The body of a checkpoint file that tells of logs written anew. Recovery believes it over every file with

@@ -4,7 +4,7 @@ use super::directory::{Choice, FoundLog, Segments, Stopped, refused};
 use super::verify::finding_line;
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
-use ringway_log::repair::{NewSegment, Repair, Repaired, checkpoint_body};
+use ringway_log::repair::{NewSegment, Repair, Repaired, checkpoint_body, quarantine_body};
 use ringway_log::verify::{Finding, LogReport};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File};
@@ -123,6 +123,10 @@ fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBu
     if meta.exists() {
         copy(&meta, &anew.join(name))?;
     }
+    let list = anew.join("quarantine");
+    fs::write(&list, quarantine_body())
+        .and_then(|()| File::open(&list)?.sync_all())
+        .map_err(|cause| failed(&list, &cause))?;
     sync(&anew)?;
     sync(parent)?;
     renameat_with(CWD, &anew, CWD, &log.directory, RenameFlags::EXCHANGE)
