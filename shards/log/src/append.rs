@@ -303,8 +303,9 @@ impl Log {
         // One step at a time: the one before must be durable, or a burst would reach the maximum at once.
         if wider > self.bound && (self.bound <= self.bound_durable() || size > self.bound * 2) {
             self.bound = wider;
+            // Once a step: who waits for it must not have one written after the other.
+            shared.checkpoint_urgent = true;
         }
-        shared.checkpoint_urgent |= self.bound > self.bound_durable();
     }
 
     fn is_old(&mut self, now: Now) -> bool {
