@@ -168,7 +168,9 @@ def test_more_clients_than_descriptors(brokers, tmp_path):
     print(f"2,000 clients, {most:.0f} connected, {100 * share:.1f} % CPU ({100 * alone:.1f} % without them), {acked} acknowledged; {said}")
     assert most > 500 and acked > 2000
     assert len([line for line in said if "instead of limits.connections_max" in line]) == 1
-    assert 1 <= len([line for line in said if "wait" in line]) <= 2
+    # A burst that was accepted at once may use up the descriptors before the limit is seen.
+    full = [line for line in said if "the next ones wait" in line or "Too many open files" in line]
+    assert 1 <= len(full) <= 3
     assert share - alone < 0.05
     # Room again: the next client is served.
     assert broker.kcat("-P", "-t", "crowded-after", data=b"one\n").returncode == 0
