@@ -38,7 +38,6 @@ const UNSAFE_FILES: &[&str] = &[
     "shards/runtime/src/disk.rs",
     "shards/runtime/src/net.rs",
     "shards/runtime/src/ring.rs",
-    "shards/wire/src/header.rs",
 ];
 
 fn root() -> PathBuf {
