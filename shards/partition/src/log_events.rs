@@ -9,7 +9,8 @@ use crate::producer_state::{ProducerStates, Reader as Bytes};
 use crate::request::Notice;
 use crate::rules::Rules;
 use crate::turn::{Reader, Turn};
-use ringway_log::logs::{BatchFacts, LogEvent};
+use ringway_log::logs::{BatchFacts, LogEvent, ReadFailure, ReadTicket};
+use ringway_log::read::FrameList;
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::LogKey;
 
@@ -31,24 +32,9 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
             for line in notices {
                 turn.warn(line);
             }
-            open(turn, key, start, end);
-            rules.produces.retry(turn, key);
-            rules.groups.log_opened(turn, key);
+            serve(rules, turn, key, start, end);
         }
-        LogEvent::Created { key, .. } => {
-            open(turn, key, 0, 0);
-            rules.produces.retry(turn, key);
-            rules.groups.log_opened(turn, key);
-        }
-        LogEvent::Offline(key, why) => {
-            let message = format!("log {key} is offline: {why}");
-            if let Some(partition) = turn.ground.partitions.get_mut(key) {
-                partition.standing = Standing::Offline(why.clone());
-            }
-            // As visible as a log that failed later: only a recovery that succeeds clears it (P14).
-            turn.out.notices.push(Notice::Poisoned { key, cause: format!("offline: {why}") });
-            rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
-        }
+        LogEvent::Created { key, .. } => serve(rules, turn, key, 0, 0),
         LogEvent::Started(report) => {
             rules.openings.started(turn);
             turn.out.notices.push(Notice::Recovered {
@@ -68,51 +54,85 @@ fn apply(rules: &mut Rules, turn: &mut Turn<'_>, event: LogEvent) {
                 partition.epochs.trim(start);
             }
         }
-        LogEvent::ReadDone(ticket, result) => {
-            let reader = turn.ground.readers.remove(&ticket);
-            match (reader, result) {
-                (Some(Reader::Fetch { row, part }), result) => {
-                    rules.fetches.read_done(turn, &mut rules.mesh, row, part, result);
-                }
-                (Some(Reader::Search { row }), result) => {
-                    rules.searches.read_done(turn, row, result);
-                }
-                (Some(Reader::Offsets { partition }), result) => {
-                    rules.groups.read_done(turn, partition, result);
-                }
-                (None, Ok(mut frames)) => frames.release(turn.blocks),
-                (None, Err(_)) => {}
-            }
-        }
+        LogEvent::ReadDone(ticket, result) => read_done(rules, turn, ticket, result),
         LogEvent::TimeDone(ticket, found) => {
             if let Some(Reader::Search { row }) = turn.ground.readers.remove(&ticket) {
                 rules.searches.time_done(turn, row, found);
             }
         }
         LogEvent::SnapshotDue(key) => put_snapshot(turn, key),
-        LogEvent::Refused(key) => {
-            let opening = |partition: &Partition| partition.opening();
-            if turn.ground.partitions.get(key).is_some_and(opening) {
-                let message = format!("{key}: no space for its first segment");
-                rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
-            } else {
-                rules.produces.retry(turn, key);
-            }
-        }
-        LogEvent::Poisoned(key, cause) => {
-            if let Some(partition) = turn.ground.partitions.get_mut(key) {
-                partition.standing = Standing::Poisoned(cause.clone());
-            }
-            let message = format!("{key} is poisoned: {cause}");
-            rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
-            turn.out.notices.push(Notice::Poisoned { key, cause });
-        }
+        LogEvent::Refused(key) => refused(rules, turn, key),
+        LogEvent::Offline(key, why) => offline(rules, turn, key, why),
+        LogEvent::Poisoned(key, cause) => poisoned(rules, turn, key, cause),
         LogEvent::Warning(line) => turn.warn(line),
         LogEvent::Removed(_) => {}
         LogEvent::Stopped(checkpoint_generation) => {
             turn.out.notices.push(Notice::Stopped { checkpoint_generation });
         }
     }
+}
+
+/// The log is there: what waited for it goes on.
+fn serve(rules: &mut Rules, turn: &mut Turn<'_>, key: LogKey, start: u64, end: u64) {
+    open(turn, key, start, end);
+    rules.produces.retry(turn, key);
+    rules.groups.log_opened(turn, key);
+}
+
+fn read_done(
+    rules: &mut Rules,
+    turn: &mut Turn<'_>,
+    ticket: ReadTicket,
+    result: Result<FrameList, ReadFailure>,
+) {
+    match (turn.ground.readers.remove(&ticket), result) {
+        (Some(Reader::Fetch { row, part }), result) => {
+            rules.fetches.read_done(turn, &mut rules.mesh, row, part, result);
+        }
+        (Some(Reader::Search { row }), result) => rules.searches.read_done(turn, row, result),
+        (Some(Reader::Offsets { partition }), result) => {
+            rules.groups.read_done(turn, partition, result);
+        }
+        (None, Ok(mut frames)) => frames.release(turn.blocks),
+        (None, Err(_)) => {}
+    }
+}
+
+/// No space for what the log needs next; it asks again by itself (P16).
+fn refused(rules: &mut Rules, turn: &mut Turn<'_>, key: LogKey) {
+    let opening = |partition: &Partition| partition.opening();
+    if turn.ground.partitions.get(key).is_some_and(opening) {
+        let message = format!("{key}: no space for its first segment");
+        rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, &message);
+    } else {
+        rules.produces.retry(turn, key);
+    }
+}
+
+/// Recovery gave the log up: as visible as one that failed later, and only a recovery that succeeds clears it (P14).
+fn offline(rules: &mut Rules, turn: &mut Turn<'_>, key: LogKey, why: String) {
+    let message = format!("log {key} is offline: {why}");
+    turn.out.notices.push(Notice::Poisoned { key, cause: format!("offline: {why}") });
+    stop_serving(rules, turn, key, Standing::Offline(why), &message);
+}
+
+fn poisoned(rules: &mut Rules, turn: &mut Turn<'_>, key: LogKey, cause: String) {
+    let message = format!("{key} is poisoned: {cause}");
+    turn.out.notices.push(Notice::Poisoned { key, cause: cause.clone() });
+    stop_serving(rules, turn, key, Standing::Poisoned(cause), &message);
+}
+
+fn stop_serving(
+    rules: &mut Rules,
+    turn: &mut Turn<'_>,
+    key: LogKey,
+    standing: Standing,
+    message: &str,
+) {
+    if let Some(partition) = turn.ground.partitions.get_mut(key) {
+        partition.standing = standing;
+    }
+    rules.produces.fail(turn, key, ErrorCode::KafkaStorageError, message);
 }
 
 /// The node tells itself to lead (Z3).
