@@ -3,6 +3,7 @@
 //! One shard = one pinned thread with one ring of its own: [`shard_loop::run`] reaps the ring, steps the
 //! logic of the floors below and submits once per turn.
 
+mod accept;
 pub mod block_pool;
 mod blocking_disk;
 pub mod clock;

@@ -1,7 +1,7 @@
 //! Binds ports before the shards start.
 //! Owner: `boot.rs`.
 //! Invariant: a port in use by anybody else is noticed, not shared.
-//! Not here: accepting (`net.rs`).
+//! Not here: accepting (`accept.rs`).
 
 use crate::error::StartError;
 use ringway_doors::session::Dialects;

@@ -1,9 +1,10 @@
 #![expect(unsafe_code, reason = "hands the kernel pointers into blocks and send buffers")]
-//! Connections: accepts, receives and sends on the shard's ring.
+//! Connections: receives and sends on the shard's ring.
 //! Owner: the shard loop.
 //! Invariant: at most one receive and one send in flight per connection; it goes when both are done.
-//! Not here: what bytes mean (`doors`), binding (`listen.rs`).
+//! Not here: what bytes mean (`doors`), binding (`listen.rs`), whether one more may come in (`accept.rs`).
 
+use crate::accept::Acceptor;
 use crate::connection::{Connection, Outbox, Outgoing, Receiving};
 use crate::counters::RingCounts;
 use crate::id_hash::IdHash;
@@ -23,10 +24,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 const BUFFERS: u16 = 64;
 /// At least this many pooled blocks per buffer lent, so that receiving cannot eat the pool.
 const BLOCKS_PER_BUFFER: usize = 4;
-/// Accepting starts again after this when descriptors ran out (L12).
-const ACCEPT_PAUSE_NS: u64 = 100_000_000;
-/// What keeps connections out is told this often at most.
-const COMPLAIN_NS: u64 = 10_000_000_000;
 /// A paused receiver is looked at again after this, should nothing else happen.
 const PAUSE_NS: u64 = 1_000_000;
 /// Connections that do not take their replies are looked at this often.
@@ -52,23 +49,13 @@ pub(crate) enum Arrived {
     Nothing,
 }
 
-struct Listener {
-    seed: ListenerSeed,
-    armed: bool,
-    /// Told to stop accepting; not armed again before it has.
-    cancelled: bool,
-    /// Not before.
-    again_at_ns: u64,
-}
-
 /// All connections of a shard.
 pub(crate) struct Net {
     slots: Vec<Option<Box<Connection>>>,
     free: Vec<u32>,
     by_id: HashMap<u32, u32, IdHash>,
     next_id: u32,
-    listeners: Vec<Listener>,
-    accepting: bool,
+    acceptor: Acceptor,
     reading: bool,
     buffers: BufferRing,
     buffers_max: usize,
@@ -79,10 +66,6 @@ pub(crate) struct Net {
     slow: Vec<u32>,
     ended: Vec<u32>,
     deadlines: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    connections_max: usize,
-    complaint: Option<String>,
-    /// Not before.
-    complain_at_ns: u64,
 }
 
 impl Net {
@@ -93,18 +76,13 @@ impl Net {
         ring: &Ring,
         blocks: &Blocks,
     ) -> std::io::Result<Net> {
-        let listeners = listeners
-            .into_iter()
-            .map(|seed| Listener { seed, armed: false, cancelled: false, again_at_ns: 0 })
-            .collect();
         let buffers_max = (blocks.pooled_count() / BLOCKS_PER_BUFFER).clamp(1, BUFFERS.into());
         Ok(Net {
             slots: Vec::new(),
             free: Vec::new(),
             by_id: HashMap::default(),
             next_id: 0,
-            listeners,
-            accepting: false,
+            acceptor: Acceptor::new(listeners, connections_max),
             reading: true,
             buffers: BufferRing::new(ring, BUFFERS)?,
             buffers_max,
@@ -113,26 +91,18 @@ impl Net {
             slow: Vec::new(),
             ended: Vec::new(),
             deadlines: BinaryHeap::new(),
-            connections_max,
-            complaint: None,
-            complain_at_ns: 0,
         })
     }
 
     /// Starts accepting.
     pub(crate) fn open(&mut self) {
-        self.accepting = true;
+        self.acceptor.start();
     }
 
     /// Stops accepting and reading; what is queued still goes out.
     pub(crate) fn stop_reading(&mut self, ring: &mut Ring) {
-        self.accepting = false;
+        self.acceptor.stop(ring);
         self.reading = false;
-        for (index, listener) in (0u32..).zip(&self.listeners) {
-            if listener.armed {
-                ring.cancel(tag(Kind::Accept, index));
-            }
-        }
         for (slot, connection) in (0u32..).zip(&self.slots) {
             if connection.as_ref().is_some_and(|one| one.receiving != Receiving::Idle) {
                 ring.cancel(tag(Kind::Receive, slot));
@@ -217,9 +187,7 @@ impl Net {
         let deadline = self.deadlines.peek().map(|Reverse((at, _, _))| *at);
         let paused = (!self.paused.is_empty()).then_some(now_ns + PAUSE_NS);
         let slow = (!self.slow.is_empty()).then_some(now_ns + SLOW_NS);
-        let room = self.accepting && !self.is_full();
-        let accept = self.listeners.iter().filter(|one| room && !one.armed);
-        let accept = accept.map(|one| one.again_at_ns).min();
+        let accept = self.acceptor.wake_at_ns(self.count());
         deadline.into_iter().chain(paused).chain(slow).chain(accept).min()
     }
 
@@ -239,26 +207,12 @@ impl Net {
     }
 
     fn accepted(&mut self, completion: &Completion, now: Now, counts: &mut RingCounts) -> Arrived {
-        let listener = &mut self.listeners[completion.index as usize];
-        listener.armed = completion.more;
-        listener.cancelled &= completion.more;
-        if completion.result < 0 {
-            let errno = -completion.result;
-            if matches!(errno, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
-                listener.again_at_ns = now.mono_ns + ACCEPT_PAUSE_NS;
-                counts.connections_refused += 1;
-                let cause = std::io::Error::from_raw_os_error(errno);
-                let remedy = "raise LimitNOFILE= or lower limits.connections_max";
-                self.complain(now.mono_ns, |open| {
-                    format!("no more connections than {open} now: {cause}; {remedy}")
-                });
-            }
-            return Arrived::Nothing;
-        }
-        let dialects = listener.seed.dialects;
+        let open = self.count();
+        let dialects = self.acceptor.accepted(completion, now.mono_ns, open, counts);
+        let Some(dialects) = dialects else { return Arrived::Nothing };
         // SAFETY: the kernel just opened it for us; nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(completion.result) };
-        if self.is_full() || !self.accepting {
+        if !self.acceptor.has_room(open) {
             counts.connections_refused += 1;
             return Arrived::Nothing;
         }
@@ -396,9 +350,7 @@ impl Net {
     /// The turn ends: starts the sends and receives that can be. `hold` keeps everybody from being read.
     pub(crate) fn arm(&mut self, ring: &mut Ring, blocks: &mut Blocks, now_ns: u64, hold: bool) {
         self.lend(blocks);
-        if self.accepting {
-            self.arm_listeners(ring, now_ns);
-        }
+        self.acceptor.arm(ring, now_ns, self.count());
         for slot in std::mem::take(&mut self.paused) {
             self.mark(slot);
         }
@@ -412,46 +364,9 @@ impl Net {
         self.dirty = dirty;
     }
 
-    /// Accepts where there is room; where there is none, the kernel's backlog keeps who comes.
-    fn arm_listeners(&mut self, ring: &mut Ring, now_ns: u64) {
-        let full = self.is_full();
-        let mut stopped = false;
-        for (index, listener) in (0u32..).zip(&mut self.listeners) {
-            if full && listener.armed && !listener.cancelled {
-                listener.cancelled = true;
-                stopped = true;
-                ring.cancel(tag(Kind::Accept, index));
-            }
-            if !full && !listener.armed && now_ns >= listener.again_at_ns {
-                listener.armed = true;
-                let entry = opcode::AcceptMulti::new(Fd(listener.seed.listener.as_raw_fd()))
-                    .flags(libc::SOCK_CLOEXEC);
-                // SAFETY: the operation names no memory.
-                unsafe { ring.push(&entry.build().user_data(tag(Kind::Accept, index))) };
-            }
-        }
-        if stopped {
-            self.complain(now_ns, |open| {
-                format!("{open} connections, as many as this shard takes: the next ones wait")
-            });
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.count() >= self.connections_max
-    }
-
-    /// Keeps a line for the operator, unless one was kept a moment ago.
-    fn complain(&mut self, now_ns: u64, text: impl FnOnce(usize) -> String) {
-        if now_ns >= self.complain_at_ns {
-            self.complain_at_ns = now_ns + COMPLAIN_NS;
-            self.complaint = Some(text(self.count()));
-        }
-    }
-
     /// What keeps connections out, for the operator.
     pub(crate) fn next_complaint(&mut self) -> Option<String> {
-        self.complaint.take()
+        self.acceptor.next_complaint()
     }
 
     fn arm_one(

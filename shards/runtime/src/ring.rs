@@ -178,6 +178,13 @@ impl Ring {
         unsafe { self.push(&wake.build().user_data(tag(Kind::Ignored, 0))) };
     }
 
+    /// Accepts connections of a listener until it is cancelled: a completion with a new descriptor each.
+    pub fn accept(&mut self, listener: BorrowedFd<'_>, user_data: u64) {
+        let accept = opcode::AcceptMulti::new(Fd(listener.as_raw_fd())).flags(libc::SOCK_CLOEXEC);
+        // SAFETY: the operation names no memory.
+        unsafe { self.push(&accept.build().user_data(user_data)) };
+    }
+
     /// Reads an eventfd into `count` once it is signalled: a completion of [`Kind::Control`].
     pub fn read_event(&mut self, event: BorrowedFd<'_>, count: &mut Box<u64>) {
         let target: *mut u64 = &raw mut **count;
