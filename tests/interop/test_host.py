@@ -48,9 +48,11 @@ class Member:
     def on_assign(self, *_):
         self.assigned += 1
 
-    def poll(self, seconds):
+    def poll(self, seconds, records=float("inf")):
+        """For so long, or until so many were read."""
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        wanted = self.read + records
+        while time.monotonic() < until and self.read < wanted:
             message = self.consumer.poll(0.05)
             self.read += message is not None and message.error() is None
 
@@ -66,15 +68,19 @@ def test_a_pause_of_five_seconds(brokers, tmp_path):
     broker.process.send_signal(signal.SIGSTOP)
     member.poll(5)
     broker.process.send_signal(signal.SIGCONT)
-    at_resume = member.read
-    member.poll(3)
+    resumed = time.monotonic()
+    # A heartbeat sent before the pause may be heard before the session ends: then a client that has given its old
+    # membership up joins beside it, and waits until that one expires.
+    member.poll(10, records=1000)
+    seconds = time.monotonic() - resumed
+    member.poll(1)
     acked = ended(loads)
-    rejoined, read = member.assigned - before[0], member.read - at_resume
+    rejoined = member.assigned - before[0]
     member.consumer.close()
     print(f"paused 5 s: {acked} acknowledged, all read; a member of 3 s was given its partitions {rejoined} times more, "
-          f"read {read} records within 3 s")
+          f"had read 1,000 records {seconds:.1f} s after the pause")
     assert before[0] == 1 and before[1] > 0
-    assert rejoined <= 1 and read > 1000
+    assert rejoined <= 1 and seconds < 10
 
 
 @pytest.fixture(scope="module")
