@@ -244,7 +244,7 @@ fn launch(
     let (phase, phases) = watch::channel(Phase::Starting { recovered: 0, shards, logs });
     let (ends, control) = mesh::links(shards).map_err(|cause| Refusal::failed("links", &cause))?;
     let counters = (0..shards).map(|_| Arc::default()).collect::<Vec<_>>();
-    let (poisoned, poisoned_logs) = watch::channel(Vec::new());
+    let (poisoned, poisoned_logs) = watch::channel(http::Poison::default());
     let status = Arc::new(Status {
         phase: phases,
         poisoned: poisoned_logs,

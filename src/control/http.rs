@@ -43,6 +43,15 @@ pub(crate) struct Poisoned {
     pub(crate) cause: String,
 }
 
+/// What takes nothing more until a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Poison {
+    /// Logs.
+    pub(crate) logs: Vec<Poisoned>,
+    /// Metadata: topics, producer ids.
+    pub(crate) metadata: Option<String>,
+}
+
 /// Poisoned logs that `/readyz` names; the rest are counted.
 const POISONED_NAMED_MAX: usize = 20;
 
@@ -70,7 +79,7 @@ pub(crate) struct Status {
     /// Changes with start and stop.
     pub(crate) phase: watch::Receiver<Phase>,
     /// Grows; only a restart empties it (P14).
-    pub(crate) poisoned: watch::Receiver<Vec<Poisoned>>,
+    pub(crate) poisoned: watch::Receiver<Poison>,
     /// One per shard.
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     /// For the uptime.
@@ -121,12 +130,16 @@ async fn readyz(State(status): State<Arc<Status>>) -> impl IntoResponse {
     }
 }
 
-/// Names the poisoned logs, if there are any.
-fn poisoned_text(logs: &[Poisoned]) -> Option<String> {
-    if logs.is_empty() {
-        return None;
+/// Names what is poisoned, if anything is.
+fn poisoned_text(Poison { logs, metadata }: &Poison) -> Option<String> {
+    let mut text = String::new();
+    if let Some(cause) = metadata {
+        text.push_str(&format!("poisoned: metadata takes no changes until a restart: {cause}\n"));
     }
-    let mut text = format!("poisoned: {} logs take no writes until a restart\n", logs.len());
+    if logs.is_empty() {
+        return Some(text).filter(|text| !text.is_empty());
+    }
+    text.push_str(&format!("poisoned: {} logs take no writes until a restart\n", logs.len()));
     for Poisoned { topic, partition, cause } in logs.iter().take(POISONED_NAMED_MAX) {
         text.push_str(&format!("{topic}/{partition}: {cause}\n"));
     }
@@ -140,7 +153,7 @@ async fn metrics_text(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let poisoned = status.poisoned.borrow().clone();
     let scrape = Scrape {
         shards: status.counters.iter().map(|counters| counters.values()).collect(),
-        ready: *status.phase.borrow() == Phase::Ready && poisoned.is_empty(),
+        ready: *status.phase.borrow() == Phase::Ready && poisoned == Poison::default(),
         poisoned,
         uptime: status.started.elapsed(),
         started_at: status.started_at,
@@ -157,12 +170,17 @@ mod tests {
 
     #[test]
     fn p14_readyz_names_poisoned_logs_up_to_a_bound() {
-        assert_eq!(poisoned_text(&[]), None);
+        let text = |logs: Vec<Poisoned>| poisoned_text(&Poison { logs, metadata: None });
+        assert_eq!(text(Vec::new()), None);
         let log =
             |partition| Poisoned { topic: "t".to_owned(), partition, cause: "errno 5".to_owned() };
-        let one = poisoned_text(&[log(3)]).expect("not ready");
+        let one = text(vec![log(3)]).expect("not ready");
         assert_eq!(one, "poisoned: 1 logs take no writes until a restart\nt/3: errno 5\n");
-        let many = poisoned_text(&(0..1000).map(log).collect::<Vec<_>>()).expect("not ready");
+        let many = text((0..1000).map(log).collect()).expect("not ready");
         assert_eq!(many.lines().count(), POISONED_NAMED_MAX + 2);
+        let poison = Poison { logs: vec![log(3)], metadata: Some("a commit failed".to_owned()) };
+        let both = poisoned_text(&poison).expect("not ready");
+        assert!(both.starts_with("poisoned: metadata takes no changes until a restart: a commit"));
+        assert!(both.ends_with(&one), "{both}");
     }
 }

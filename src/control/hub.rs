@@ -1,7 +1,7 @@
 //! Between the shards and the control plane: hands metadata questions to their thread, publishes
 //! snapshots before answers, and passes everything else on to whoever runs the start and the stop.
 
-use super::http::Poisoned;
+use super::http::{Poison, Poisoned};
 use super::meta::topics::Metadata;
 use crate::report::{self, Level};
 use ringway_partition::catalog::Catalog;
@@ -62,6 +62,8 @@ struct Answered {
     id: RequestId,
     answer: MetaAnswer,
     catalog: Option<Arc<Catalog>>,
+    /// Why nothing can be changed any more.
+    poison: Option<String>,
 }
 
 /// The control plane's end of every shard.
@@ -73,7 +75,7 @@ pub(crate) struct Hub {
     answers: mpsc::Receiver<Answered>,
     /// For the names of topics.
     catalog: Arc<Catalog>,
-    poisoned: watch::Sender<Vec<Poisoned>>,
+    poisoned: watch::Sender<Poison>,
 }
 
 impl Hub {
@@ -84,7 +86,7 @@ impl Hub {
     pub(crate) fn new(
         ends: ControlEnds,
         metadata: Metadata,
-        poisoned: watch::Sender<Vec<Poisoned>>,
+        poisoned: watch::Sender<Poison>,
     ) -> std::io::Result<Hub> {
         let catalog = metadata.catalog();
         #[expect(
@@ -154,10 +156,10 @@ impl Hub {
             key.partition
         );
         report::log(Level::Error, "log", &text, &[]);
-        self.poisoned.send_if_modified(|logs| {
-            let room = logs.len() < POISONED_MAX;
+        self.poisoned.send_if_modified(|poison| {
+            let room = poison.logs.len() < POISONED_MAX;
             if room {
-                logs.push(Poisoned { topic, partition: key.partition, cause });
+                poison.logs.push(Poisoned { topic, partition: key.partition, cause });
             }
             room
         });
@@ -173,8 +175,26 @@ impl Hub {
         self.tell(question.shard, ToShard::Meta(question.id, answer));
     }
 
+    /// One line for the operator, and a sentence for `/readyz` and the metric.
+    fn take_metadata_poison(&self, cause: String) {
+        self.poisoned.send_if_modified(|poison| {
+            if poison.metadata.is_some() {
+                return false;
+            }
+            let text = format!(
+                "metadata takes no changes until a restart: {cause}; look after the disk, then restart"
+            );
+            report::log(Level::Error, "metadata", &text, &[]);
+            poison.metadata = Some(cause);
+            true
+        });
+    }
+
     /// The snapshot goes first, to everybody: who is told "created" finds the topic on every shard.
     fn publish(&mut self, answered: Answered) {
+        if let Some(cause) = answered.poison {
+            self.take_metadata_poison(cause);
+        }
         if let Some(catalog) = answered.catalog {
             self.catalog = Arc::clone(&catalog);
             self.tell_all(|| ToShard::Catalog(Arc::clone(&catalog)));
@@ -225,7 +245,8 @@ fn answer_questions(
 ) {
     while let Some(Question { shard, id, op }) = asked.blocking_recv() {
         let (answer, catalog) = metadata.apply(op);
-        let done = Answered { shard, id, answer, catalog };
+        let poison = metadata.poison().map(str::to_owned);
+        let done = Answered { shard, id, answer, catalog, poison };
         if answered.blocking_send(done).is_err() {
             return;
         }
@@ -246,7 +267,7 @@ mod tests {
         let metadata =
             Metadata::open(Box::new(store), Identity::default(), rules, 0).expect("opens");
         let (shard_ends, ends) = links(shards).expect("links");
-        let (poisoned, _) = watch::channel(Vec::new());
+        let (poisoned, _) = watch::channel(Poison::default());
         (Hub::new(ends, metadata, poisoned).expect("starts"), shard_ends)
     }
 
@@ -357,9 +378,10 @@ mod tests {
             shards[0].control.send(FromShard::Stopped);
             assert!(matches!(hub.next().await, Event::Stopped));
             let listed = listed.borrow_and_update();
-            let names: Vec<&str> = listed.iter().map(|log| log.topic.as_str()).collect();
+            let logs = &listed.logs;
+            let names: Vec<&str> = logs.iter().map(|log| log.topic.as_str()).collect();
             assert_eq!(names, ["t", "77"]);
-            assert_eq!((listed[0].partition, listed[0].cause.as_str()), (2, "known"));
+            assert_eq!((logs[0].partition, logs[0].cause.as_str()), (2, "known"));
         });
     }
 }

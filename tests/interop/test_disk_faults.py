@@ -1,6 +1,8 @@
 """Disks that fail and disks that fill up, under real file systems (R7, R8; D8, P11-P16)."""
 
 import os
+import signal
+import subprocess
 import threading
 import time
 import urllib.error
@@ -205,6 +207,42 @@ def test_retention_goes_on_when_the_disk_is_full(tmp_path):
             refused = time.monotonic()
             load.wait(lambda seen: any(at > refused and code == 0 for at, code, _, _ in seen), 12)
         assert broker.describe("kept")["partitions"][0]["segments"]
+
+
+@pytest.mark.timeout(60)
+def test_a_failed_metadata_commit_is_told_and_nothing_is_tried_again(tmp_path):
+    """D8 for topics: a sync of the metadata store fails once, and the ones after it would succeed."""
+    with Broker(tmp_path) as broker:
+        broker.create("before")
+        store = tmp_path / "data" / "metastore.redb"
+        said = open(tmp_path / "strace", "w+")
+        # Only syncs of this file, with whatever call: one fails.
+        fail = subprocess.Popen(["strace", "-f", "-P", str(store), "-e", "trace=fdatasync,fsync",
+                                 "-e", "inject=fdatasync,fsync:error=EIO:when=1", "-p", str(broker.process.pid)],
+                                stderr=said)
+        deadline = time.monotonic() + 10
+        while "attached" not in (tmp_path / "strace").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        first = broker.cli("topic", "create", "during", "--partitions", "1", check=False)
+        fail.send_signal(signal.SIGINT)
+        fail.wait(20)
+        trace = (tmp_path / "strace").read_text()
+        assert first.returncode != 0 and b"a commit failed" in first.stderr, f"{first.stderr} {trace}"
+        assert "EIO" in trace and "INJECTED" in trace, trace
+        status, text = readyz(broker)
+        assert status == 503 and "metadata takes no changes until a restart" in text, text
+        assert broker.metric("ringway_metadata_poisoned") == 1 and broker.metric("ringway_ready") == 0
+        assert broker.tail().count("metadata takes no changes until a restart") == 1
+        for _ in range(2):
+            again = broker.cli("topic", "create", "after", "--partitions", "1", check=False)
+            assert again.returncode != 0 and b"until a restart" in again.stderr, again.stderr
+        # What is there is served on.
+        broker.kcat("-P", "-t", "before", data=b"one\n")
+        assert broker.kcat("-C", "-t", "before", "-e", "-q").stdout == b"one\n"
+        broker.restart()
+        assert readyz(broker)[0] == 200 and broker.metric("ringway_metadata_poisoned") == 0
+        broker.create("after")
+        broker.kcat("-P", "-t", "after", data=b"two\n")
 
 
 @pytest.mark.timeout(60)

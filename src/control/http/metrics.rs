@@ -1,6 +1,6 @@
 //! The shards' counters as Prometheus text, one table row per family.
 
-use super::Poisoned;
+use super::{Poison, Poisoned};
 use ringway_runtime::counters::{CounterValues, FLUSH_BUCKETS_NS};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,10 +13,10 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(crate) struct Scrape {
     /// By shard.
     pub(crate) shards: Vec<CounterValues>,
-    /// All doors open and no log poisoned.
+    /// All doors open and nothing poisoned.
     pub(crate) ready: bool,
-    /// Logs that take nothing more.
-    pub(crate) poisoned: Vec<Poisoned>,
+    /// What takes nothing more.
+    pub(crate) poisoned: Poison,
     /// Since the start.
     pub(crate) uptime: Duration,
     /// The start.
@@ -191,7 +191,7 @@ fn process_families(scrape: &Scrape) -> Vec<(&'static str, &'static str, Option<
     vec![
         (
             "ringway_ready",
-            "1 while all doors are open and no log is poisoned.",
+            "1 while all doors are open and nothing is poisoned.",
             Some(f64::from(u8::from(scrape.ready))),
         ),
         ("ringway_uptime_seconds", "Since the start.", Some(scrape.uptime.as_secs_f64())),
@@ -207,6 +207,11 @@ fn process_families(scrape: &Scrape) -> Vec<(&'static str, &'static str, Option<
         ("process_resident_memory_bytes", "Resident memory.", scrape.resident_bytes.map(whole)),
     ]
 }
+        (
+            "ringway_metadata_poisoned",
+            "1 when a metadata commit failed: no topics are made or deleted until a restart.",
+            Some(f64::from(u8::from(scrape.poisoned.metadata.is_some()))),
+        ),
 
 /// The whole text.
 pub(crate) fn render(scrape: &Scrape) -> String {
@@ -228,7 +233,7 @@ pub(crate) fn render(scrape: &Scrape) -> String {
         }
     }
     head(&mut text, POISONED, "gauge", POISONED_HELP);
-    for Poisoned { topic, partition, .. } in &scrape.poisoned {
+    for Poisoned { topic, partition, .. } in &scrape.poisoned.logs {
         let labels = format_args!("topic=\"{topic}\",partition=\"{partition}\"");
         put(&mut text, format_args!("{POISONED}{{{labels}}} 1"));
     }
@@ -332,11 +337,14 @@ mod tests {
         Scrape {
             shards: vec![first, CounterValues::default()],
             ready: true,
-            poisoned: vec![Poisoned {
-                topic: "t.a".to_owned(),
-                partition: 3,
-                cause: String::new(),
-            }],
+            poisoned: Poison {
+                logs: vec![Poisoned {
+                    topic: "t.a".to_owned(),
+                    partition: 3,
+                    cause: String::new(),
+                }],
+                metadata: None,
+            },
             uptime: Duration::from_millis(1_500),
             started_at: UNIX_EPOCH + Duration::from_secs(5),
             direct_io: true,
@@ -366,6 +374,7 @@ mod tests {
 
     #[test]
     fn docs_fresh_metrics_table_equals_the_code() {
+            "ringway_metadata_poisoned 0",
         docs_fresh("metrics table", &markdown(&scrape()));
     }
 

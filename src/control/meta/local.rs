@@ -24,6 +24,8 @@ pub(crate) struct LocalStore {
     events: VecDeque<Event>,
     /// First revision whose events are all kept.
     events_from: u64,
+    /// What failed, until the file is opened again.
+    poison: Option<String>,
 }
 
 impl LocalStore {
@@ -32,8 +34,12 @@ impl LocalStore {
     /// # Errors
     /// The file cannot be opened, repaired or written.
     pub(crate) fn open(path: &Path) -> Result<LocalStore, StoreError> {
+        let database = Database::create(path).map_err(|cause| failure(path, &cause))?;
+        LocalStore::over(database, path)
+    }
+
+    fn over(database: Database, path: &Path) -> Result<LocalStore, StoreError> {
         let failed = |cause: &dyn std::fmt::Display| failure(path, cause);
-        let database = Database::create(path).map_err(|cause| failed(&cause))?;
         let write = database.begin_write().map_err(|cause| failed(&cause))?;
         let revision = prepare(&write).map_err(|cause| failed(&cause))?;
         write.commit().map_err(|cause| failed(&cause))?;
@@ -43,11 +49,22 @@ impl LocalStore {
             revision,
             events: VecDeque::new(),
             events_from: revision + 1,
+            poison: None,
         })
     }
 
     fn failed(&self, cause: &dyn std::fmt::Display) -> StoreError {
         failure(&self.path, cause)
+    }
+
+    fn prepare_commit(
+        &self,
+        txn: &Txn,
+    ) -> Result<(WriteTransaction, Outcome, Vec<Event>), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        let (outcome, events) = self.run(&write, txn)?;
+        Ok((write, outcome, events))
     }
 
     /// Everything but the commit: outcome, and the events it will have caused.
@@ -108,11 +125,20 @@ impl LocalStore {
 impl MetaStore for LocalStore {
     fn txn(&mut self, txn: &Txn) -> Result<Outcome, StoreError> {
         txn.check()?;
-        let mut write = self.database.begin_write().map_err(|cause| self.failed(&cause))?;
-        write.set_durability(Durability::Immediate).map_err(|cause| self.failed(&cause))?;
-        let (outcome, events) = self.run(&write, txn).map_err(|cause| self.failed(&cause))?;
+        if let Some(cause) = &self.poison {
+            let (path, cause) = (self.path.display().to_string(), cause.clone());
+            return Err(StoreError::Poisoned { path, cause });
+        }
+        let (write, outcome, events) = match self.prepare_commit(txn) {
+            Ok(prepared) => prepared,
+            Err(cause) => {
+                self.poison = Some(cause.to_string());
+                return Err(self.failed(&cause));
+            }
+        };
         // A commit that fails may or may not have reached the disk.
-        if write.commit().is_err() {
+        if let Err(cause) = write.commit() {
+            self.poison = Some(format!("a commit failed: {cause}"));
             return Ok(Outcome::Unknown);
         }
         let (Outcome::Committed { revision } | Outcome::NotMet { revision, .. }) = outcome else {
@@ -140,6 +166,10 @@ impl MetaStore for LocalStore {
             |event: &&Event| event.revision >= from_revision && event.key.starts_with(prefix);
         let events = self.events.iter().filter(wanted).cloned().collect();
         Watched::Events { events, next: self.revision + 1 }
+    }
+
+    fn poison(&self) -> Option<&str> {
+        self.poison.as_deref()
     }
 }
 
@@ -202,6 +232,9 @@ fn decode(key: &str, bytes: &[u8]) -> Option<Row> {
 mod tests {
     use super::super::conformance;
     use super::*;
+    use std::io;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn open(directory: &tempfile::TempDir) -> LocalStore {
         LocalStore::open(&directory.path().join("metastore.redb")).expect("opens")
@@ -234,6 +267,64 @@ mod tests {
         assert_eq!(store.watch("", 2), Watched::Compacted);
         assert_eq!(store.watch("", 3), Watched::Events { events: vec![], next: 3 });
         assert_eq!(store.txn(&put("3")).expect("commits"), Outcome::Committed { revision: 3 });
+    }
+
+    /// Memory whose syncs fail while the switch is on.
+    #[derive(Debug, Default)]
+    struct FailingSync {
+        memory: redb::backends::InMemoryBackend,
+        fails: Arc<AtomicBool>,
+    }
+
+    impl redb::StorageBackend for FailingSync {
+        fn len(&self) -> Result<u64, io::Error> {
+            self.memory.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+            self.memory.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), io::Error> {
+            self.memory.set_len(len)
+        }
+
+        fn sync_data(&self) -> Result<(), io::Error> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(io::Error::from_raw_os_error(5));
+            }
+            self.memory.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+            self.memory.write(offset, data)
+        }
+    }
+
+    /// D8 for metadata: a sync that fails once may have lost what it covers, and the next one says nothing of it.
+    #[test]
+    fn after_a_failed_commit_nothing_is_tried_again() {
+        let backend = FailingSync::default();
+        let fails = Arc::clone(&backend.fails);
+        let database = Database::builder().create_with_backend(backend).expect("made");
+        let mut store = LocalStore::over(database, Path::new("metastore.redb")).expect("opens");
+        let put = |key: &str| Txn {
+            then: vec![Op::Put(key.to_owned(), b"1".to_vec())],
+            ..Txn::default()
+        };
+        assert_eq!(store.txn(&put("a")).expect("commits"), Outcome::Committed { revision: 1 });
+        assert_eq!(store.poison(), None);
+        fails.store(true, Ordering::Relaxed);
+        assert_eq!(store.txn(&put("b")).expect("nobody knows"), Outcome::Unknown);
+        fails.store(false, Ordering::Relaxed);
+        let cause = store.poison().expect("told").to_owned();
+        assert!(cause.contains("a commit failed"), "{cause}");
+        let refused = store.txn(&put("c")).expect_err("not tried").to_string();
+        for part in ["metastore.redb", &cause, "until a restart"] {
+            assert!(refused.contains(part), "{refused}");
+        }
+        let watched = Watched::Events { events: vec![], next: 2 };
+        assert_eq!(store.watch("", 2), watched, "nothing is told as done");
     }
 
     #[test]

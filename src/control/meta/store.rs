@@ -124,14 +124,25 @@ pub(crate) enum StoreError {
         /// What it said.
         cause: String,
     },
+    /// A commit failed earlier: what is durable is known only once the store is opened again.
+    #[error(
+        "metadata store {path} takes no changes until a restart: {cause}; look after the disk, then restart"
+    )]
+    Poisoned {
+        /// Where it lies.
+        path: String,
+        /// What failed.
+        cause: String,
+    },
 }
 
 /// The one interface to metadata.
 pub(crate) trait MetaStore: Send {
-    /// Runs a transaction; durable when it says so.
+    /// Runs a transaction; durable when it says so. After the first one that fails none is tried again:
+    /// a later commit that succeeds would not say that the failed one's writes are on the disk (D8).
     ///
     /// # Errors
-    /// Out of bounds, or the store failed before anything was done.
+    /// Out of bounds, the store failed before anything was done, or it failed before.
     fn txn(&mut self, txn: &Txn) -> Result<Outcome, StoreError>;
 
     /// Up to `limit` rows below `prefix` with keys greater than `after`.
@@ -142,6 +153,9 @@ pub(crate) trait MetaStore: Send {
 
     /// Changes below `prefix` since `from_revision`, that one included.
     fn watch(&self, prefix: &str, from_revision: u64) -> Watched;
+
+    /// What failed, when it takes no more transactions.
+    fn poison(&self) -> Option<&str>;
 }
 
 impl Txn {

@@ -80,6 +80,11 @@ impl Metadata {
         Arc::clone(self.follower.catalog())
     }
 
+    /// What failed, when nothing can be changed any more.
+    pub(crate) fn poison(&self) -> Option<&str> {
+        self.store.poison()
+    }
+
     /// Tells clients where the brokers are.
     pub(crate) fn set_brokers(&mut self, brokers: Vec<Broker>) {
         self.follower.set_brokers(brokers);
@@ -236,13 +241,16 @@ impl Metadata {
         read_row(self.store.as_ref(), key).map_err(|error| refused(&error))
     }
 
-    /// Whether it happened; `Unknown` reads as a failure that the client may try again.
+    /// Whether it happened; `Unknown` reads as a failure: once the store is open again the client may find it done.
     fn commit(&mut self, txn: &Txn) -> Result<bool, Refused> {
         match self.store.txn(txn).map_err(|error| refused(&error))? {
             Outcome::Committed { .. } => Ok(true),
             Outcome::NotMet { .. } => Ok(false),
             Outcome::Unknown => {
-                let why = "the metadata store did not say whether it committed".to_owned();
+                let cause = self.store.poison().unwrap_or("no answer");
+                let why = format!(
+                    "the metadata store did not say whether this is done: {cause}; a restart finds out"
+                );
                 Err((ErrorCode::KafkaStorageError, why))
             }
         }
