@@ -4,6 +4,7 @@ mod directory;
 mod export;
 mod history;
 mod inspect;
+mod meta;
 mod quarantine;
 mod repair;
 mod verify;

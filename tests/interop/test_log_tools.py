@@ -244,6 +244,33 @@ def test_repair_of_a_lost_end_gives_no_offset_twice(stopped):
     assert findings(stopped, "t", 0) == []
 
 
+def test_a_lost_meta_is_refused_with_the_remedy_and_made_anew(stopped):
+    meta = stopped.directory / "data" / "meta"
+    whole = meta.read_bytes()
+    assert b"nothing to do" in log(stopped, "repair", "--meta").stderr
+    for body in (None, whole[:20], whole[:-1] + bytes([whole[-1] ^ 1])):
+        meta.unlink()
+        if body is not None:
+            meta.write_bytes(body)
+        with pytest.raises(RuntimeError, match="log repair DIR --meta"):
+            stopped.start()
+        assert stopped.process.returncode == 78
+        assert b"log repair DIR --meta" in log(stopped, "verify", code=78).stderr
+        assert b"would be made anew" in log(stopped, "repair", "--meta", "--dry-run").stderr
+        assert (meta.read_bytes() if meta.exists() else None) == body
+        assert b"made anew: " in log(stopped, "repair", "--meta").stderr
+        kept = [path.read_bytes() for path in meta.parent.glob("meta.damaged-*")]
+        assert body is None or body in kept, "what was there is kept"
+        assert findings(stopped, "t", 0) == []
+        with stopped:
+            assert read(stopped, "t", 0) == [line(n) for n in range(BATCHES)]
+            stopped.kill()
+    with stopped:
+        stopped.kcat("-P", "-t", "t", data=b"one more\n")
+        stopped.restart(kill=True)
+        assert read(stopped, "t", 0) == [*(line(n) for n in range(BATCHES)), b"one more"]
+
+
 def test_a_segment_of_another_log_is_in_the_wrong_place(broker):
     fill(broker, "t")
     fill(broker, "other")

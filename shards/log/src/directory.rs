@@ -15,6 +15,8 @@ const CLEAN_MAGIC: [u8; 4] = *b"RWCL";
 const BLOCK_BYTES_MIN: u32 = 4096;
 /// Requests in flight at once.
 const IN_FLIGHT_MAX: usize = 64;
+/// What to do without a readable `meta`.
+pub const META_REMEDY: &str = "restore it from a backup, or make it anew from the segments with `ringway log repair DIR --meta`";
 
 /// What every shard of this life knows of its log directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -262,7 +264,7 @@ impl DirectoryStart {
     fn bump(&mut self) {
         if self.is_new && !self.facts.logs.is_empty() {
             self.refusal = Some(format!(
-                "log directory: `meta` is missing but {} logs are there: restore it from a backup",
+                "log directory: `meta` is missing but {} logs are there: {META_REMEDY}",
                 self.facts.logs.len()
             ));
             return;
@@ -344,7 +346,7 @@ pub fn checkpoint_name(name: &str) -> Option<(u32, u64)> {
     Some((shard.parse().ok()?, generation.parse().ok()?))
 }
 
-fn encode_meta(facts: &DirectoryFacts) -> Vec<u8> {
+pub(crate) fn encode_meta(facts: &DirectoryFacts) -> Vec<u8> {
     let mut out = Writer::new(META_MAGIC, FORMAT_VERSION);
     out.bytes(&facts.uuid);
     out.u32(facts.block);
@@ -362,7 +364,7 @@ struct Meta {
 }
 
 fn decode_meta(body: &[u8]) -> Result<Meta, String> {
-    let damaged = || "log directory: `meta` is damaged: restore it from a backup".to_owned();
+    let damaged = || format!("log directory: `meta` is damaged: {META_REMEDY}");
     let mut from = match Reader::open(body, META_MAGIC, FORMAT_VERSION) {
         Ok(from) => from,
         Err(Unopened::Newer(found)) => {

@@ -25,6 +25,7 @@ mod log;
 mod log_plan;
 mod log_reads;
 pub mod logs;
+pub mod lost_meta;
 mod ops;
 mod payload;
 mod poison;

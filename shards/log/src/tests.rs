@@ -9,6 +9,7 @@ pub(crate) mod disk;
 mod full;
 mod life;
 mod lives;
+mod lost_meta;
 mod misplaced;
 mod poison;
 mod rules;

@@ -2,7 +2,7 @@
 
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
-use ringway_log::directory::{DirectoryFacts, checkpoint_name};
+use ringway_log::directory::{DirectoryFacts, META_REMEDY, checkpoint_name};
 use ringway_log::inspect::{PartitionName, partition_name};
 use ringway_log::verify::{FrameLine, LogReport, LogVerify, VerifyStep};
 use ringway_runtime::directory::LOCK_WAIT;
@@ -204,7 +204,7 @@ fn fill(file: &File, bytes: &mut [u8], at: u64) -> bool {
 }
 
 /// Keeps a broker from starting meanwhile, and refuses when one runs.
-fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
+pub(super) fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
     let path = directory.join("lock");
     let file = File::open(&path).map_err(|cause| refused(&path, &cause))?;
     // The kernel gives a stopped broker's lock back only once its last ring is gone, a little later.
@@ -228,7 +228,18 @@ pub(super) fn refused(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
 
 fn facts(directory: &Path, logs: Vec<LogKey>) -> Result<DirectoryFacts, Refusal> {
     let path = directory.join("meta");
-    let meta = fs::read(&path).map_err(|cause| refused(&path, &cause))?;
+    let meta = match fs::read(&path) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound && !logs.is_empty() => {
+            return Err(refused(&path, &format!("missing: {META_REMEDY}")));
+        }
+        read => read.map_err(|cause| refused(&path, &cause))?,
+    };
+    let checkpoints = checkpoints(directory)?;
+    DirectoryFacts::inspect(&meta, checkpoints, logs).map_err(Refusal::configuration)
+}
+
+/// Every checkpoint file: shard, generation, body.
+pub(super) fn checkpoints(directory: &Path) -> Result<Vec<(u32, u64, Vec<u8>)>, Refusal> {
     let mut checkpoints = Vec::new();
     for name in names(&directory.join("checkpoints"))? {
         let Some((shard, generation)) = checkpoint_name(&name) else { continue };
@@ -236,11 +247,11 @@ fn facts(directory: &Path, logs: Vec<LogKey>) -> Result<DirectoryFacts, Refusal>
         let body = fs::read(&path).map_err(|cause| refused(&path, &cause))?;
         checkpoints.push((shard, generation, body));
     }
-    DirectoryFacts::inspect(&meta, checkpoints, logs).map_err(Refusal::configuration)
+    Ok(checkpoints)
 }
 
 /// `t/<topic_id>/p/<partition>/<base_offset>.seg`, in order.
-fn find_logs(directory: &Path) -> Result<Vec<FoundLog>, Refusal> {
+pub(super) fn find_logs(directory: &Path) -> Result<Vec<FoundLog>, Refusal> {
     let topics = directory.join("t");
     let mut logs = Vec::new();
     for topic_id in numbers(&topics)? {

@@ -24,10 +24,14 @@ Nothing is changed in place: the log is written anew beside the old one, made du
 change places in one step. The old files stay, in t/TOPIC/p/PARTITION.damaged-TIME: delete them when nobody needs
 them. A repair that is cut off leaves the old log as it was; run it again.
 
+Without its file `meta` no header of a directory can be believed, and no broker starts in it. --meta makes it anew:
+every frame tells the directory's secret, and they have to agree. Run `ringway log verify` afterwards.
+
 Copy what only lies in a damaged range from a backup or produce it anew: a repair cannot bring it back.
 
   ringway log repair /var/lib/ringway --dry-run
-  ringway log repair /var/lib/ringway --topic orders -p 3";
+  ringway log repair /var/lib/ringway --topic orders -p 3
+  ringway log repair /var/lib/ringway --meta";
 
 /// Arguments of `log repair`.
 #[derive(Debug, clap::Args)]
@@ -36,6 +40,9 @@ pub(super) struct Args {
     directory: PathBuf,
     #[command(flatten)]
     choice: Choice,
+    /// Make the file `meta` anew, which is lost or damaged; nothing else is looked at.
+    #[arg(long, conflicts_with_all = ["topic", "partition"])]
+    meta: bool,
     /// Say what would be done and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -43,6 +50,9 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
+    if args.meta {
+        return super::meta::remake(&args.directory, args.dry_run);
+    }
     let stopped = Stopped::open(&args.directory, &args.choice, true)?;
     let progress = Progress::new(Some(stopped.bytes()), "records checked");
     let mut repaired = Vec::new();
@@ -139,11 +149,11 @@ fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBu
     Ok(aside)
 }
 
-fn failed(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
+pub(super) fn failed(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
     Refusal::failed(&path.display().to_string(), cause)
 }
 
-fn sync(directory: &Path) -> Result<(), Refusal> {
+pub(super) fn sync(directory: &Path) -> Result<(), Refusal> {
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(|cause| failed(directory, &cause))
 }

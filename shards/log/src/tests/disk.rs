@@ -419,6 +419,10 @@ impl Disk {
         self.names.keys().filter(|name| name.log == key).map(|name| name.base_offset).collect()
     }
 
+    pub(crate) fn forget_small(&mut self, file: SmallFile) {
+        self.small.remove(&file);
+    }
+
     pub(crate) fn put_small(&mut self, file: SmallFile, body: Vec<u8>) {
         self.small.insert(file, body);
     }
