@@ -125,6 +125,12 @@ pub(crate) struct Log {
     pub(crate) flush_group_bytes_max: u32,
     /// Between two checkpoints of a shard.
     pub(crate) checkpoint_interval_ms: u64,
+    /// A write older than this has stalled.
+    pub(crate) io_stall_ms: u64,
+    /// Every sealed segment is read once in this time; 0 = never.
+    pub(crate) scrub_interval_h: u64,
+    /// For it, all shards together.
+    pub(crate) scrub_bytes_per_s_max: u64,
 }
 
 /// `[limits]`
@@ -437,6 +443,15 @@ impl Log {
             1_000,
             100..=60_000,
         );
+        let io_stall_ms = keys.integer(
+            (
+                "log.io_stall_ms",
+                "A write not answered for so long counts in `ringway_log_stalled`; its clients wait on.",
+            ),
+            30_000,
+            100..=600_000,
+        );
+        let (scrub_interval_h, scrub_bytes_per_s_max) = Log::read_scrub(keys);
         let segment_bytes = keys.auto_size(
             (
                 SEGMENT_BYTES,
@@ -461,7 +476,30 @@ impl Log {
             direct_io,
             flush_group_bytes_max: number32(flush_group_bytes_max),
             checkpoint_interval_ms,
+            io_stall_ms,
+            scrub_interval_h,
+            scrub_bytes_per_s_max,
         }
+    }
+
+    fn read_scrub(keys: &mut Keys) -> (u64, u64) {
+        let interval = keys.integer(
+            (
+                "log.scrub_interval_h",
+                "Closed segments are read once in so many hours and damage is named; 0 = never.",
+            ),
+            168,
+            0..=8_760,
+        );
+        let bytes_per_s = keys.size(
+            (
+                "log.scrub_bytes_per_s_max",
+                "Read for that in a second, all shards together; too low = a pass outlasts its interval.",
+            ),
+            16 << 20,
+            (64 << 10)..=(1 << 30),
+        );
+        (interval, bytes_per_s)
     }
 }
 

@@ -3,7 +3,9 @@
 use ringway_log::blocks::{BLOCK_BYTES, Blocks};
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{FileId, IoDone, IoOk, IoOut, IoRequest, Now, SmallFile};
-use ringway_log::logs::{AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig};
+use ringway_log::logs::{
+    AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig, Upkeep,
+};
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
 use ringway_wire::ids::LogKey;
 use std::collections::BTreeMap;
@@ -91,6 +93,7 @@ impl World {
             cold_read_bytes_max: 1 << 20,
             reserve_blocks: 128,
             shard_count: 1,
+            upkeep: Upkeep::default(),
         };
         let now = Now { mono_ns: 1, wall_ns: 1_700_000_000_000_000_000 };
         let logs = Logs::start(config, Arc::new(facts), Vec::new(), now, &mut blocks, &mut io);

@@ -7,7 +7,7 @@ use crate::report::{self, Level};
 use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::{Broker, Catalog};
 use ringway_partition::group::OFFSETS_TOPIC;
-use ringway_partition::shard::{GroupConfig, ShardConfig};
+use ringway_partition::shard::{GroupConfig, ShardConfig, Upkeep};
 use ringway_runtime::counters::ShardCounters;
 use ringway_runtime::directory::DirectIo;
 use ringway_runtime::mesh::ShardEnds;
@@ -70,7 +70,7 @@ pub(super) fn seeds(
         .zip(listeners)
         .zip(counters)
         .map(|(((shard, ends), listeners), counters)| ShardSeed {
-            shard: shard_config(config, catalog, shard),
+            shard: shard_config(config, catalog, (shard, shards)),
             doors: Arc::clone(doors),
             facts: Arc::clone(&prepared.facts),
             catalog: Arc::clone(catalog),
@@ -103,7 +103,18 @@ pub(super) fn message_bytes_ceiling(config: &Config) -> u32 {
     config.limits.message_bytes_max.max(config.broker.request_bytes_max)
 }
 
-fn shard_config(config: &Config, catalog: &Catalog, shard: u32) -> ShardConfig {
+/// What logs do by themselves; each shard has its share of what is allowed for the directory.
+fn upkeep(log: &Log, shards: usize) -> Upkeep {
+    let hours = Some(log.scrub_interval_h).filter(|hours| *hours > 0);
+    Upkeep {
+        io_stall_ns: log.io_stall_ms * NS_PER_MS,
+        scrub_interval_ns: hours.map(|hours| hours * 3_600_000 * NS_PER_MS),
+        scrub_bytes_per_s: (log.scrub_bytes_per_s_max / shards as u64).max(1),
+        ..Upkeep::default()
+    }
+}
+
+fn shard_config(config: &Config, catalog: &Catalog, (shard, shards): (u32, usize)) -> ShardConfig {
     let mut seed = [0; 8];
     assert!(getrandom::fill(&mut seed).is_ok(), "the kernel gives random numbers");
     let broker = &config.broker;
@@ -112,6 +123,7 @@ fn shard_config(config: &Config, catalog: &Catalog, shard: u32) -> ShardConfig {
         flush_group_bytes_max: config.log.flush_group_bytes_max,
         frame_bytes_max: message_bytes_ceiling(config).saturating_add(FRAME_HEADER_BYTES),
         checkpoint_interval_ms: config.log.checkpoint_interval_ms,
+        upkeep: upkeep(&config.log, shards),
         waiting_rows_max: config.limits.waiting_rows_max as usize,
         seed: u64::from_le_bytes(seed),
         group: GroupConfig {

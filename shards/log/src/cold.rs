@@ -16,6 +16,8 @@ use crc_fast::{CrcAlgorithm, Digest};
 
 /// Chunks of one read in memory at most, beside those its frames hold.
 const WINDOW_CHUNKS: usize = 24;
+/// The same of a scrub: the walk looks at three at once.
+const SCRUB_CHUNKS: usize = 4;
 /// Chunks read ahead at most.
 const AHEAD_MAX: u32 = 16;
 
@@ -28,6 +30,8 @@ pub(crate) enum Want {
     Time { at_ms: i64, upto: u64 },
     /// The frame that holds this offset, for a truncation.
     Place { offset: u64 },
+    /// Nothing: every frame of the segment `from` is verified, up to `upto`.
+    Scrub { from: u64, upto: u64 },
 }
 
 /// How it ended.
@@ -36,6 +40,7 @@ pub(crate) enum Outcome {
     Frames(FrameList),
     Time(Option<u64>),
     Place(Option<Placed>),
+    Scrubbed,
     /// The range that holds what was sought is damaged, up to here.
     Quarantined(u64),
     Gone,
@@ -108,10 +113,11 @@ pub(crate) struct ColdLog<'a> {
 impl ColdRead {
     /// Starts at `at` in segment `base`: a frame start at or before what is sought.
     pub(crate) fn new(ticket: u64, want: Want, base: u64, at: At, seek: Option<Seek>) -> ColdRead {
+        let chunks = if matches!(want, Want::Scrub { .. }) { SCRUB_CHUNKS } else { WINDOW_CHUNKS };
         ColdRead {
             ticket,
             want,
-            window: Window::new(WINDOW_CHUNKS, ticket),
+            window: Window::new(chunks, ticket),
             base,
             start: (base, at),
             at,
@@ -128,6 +134,11 @@ impl ColdRead {
         }
     }
 
+    /// Nobody waits for it.
+    pub(crate) fn is_scrub(&self) -> bool {
+        matches!(self.want, Want::Scrub { .. })
+    }
+
     /// Chunks worth reading ahead: what is still wanted, or every fetch would read as much again for
     /// nobody.
     pub(crate) fn ahead(&self) -> u32 {
@@ -140,6 +151,7 @@ impl ColdRead {
                 u32::try_from(left / REGION + 1).unwrap_or(AHEAD_MAX).min(AHEAD_MAX)
             }
             Want::Time { .. } | Want::Place { .. } => 4,
+            Want::Scrub { .. } => 1,
         }
     }
 
@@ -157,7 +169,9 @@ impl ColdRead {
 
     fn upto(&self, flushed: u64) -> u64 {
         match self.want {
-            Want::Frames { upto, .. } | Want::Time { upto, .. } => upto.min(flushed),
+            Want::Frames { upto, .. } | Want::Time { upto, .. } | Want::Scrub { upto, .. } => {
+                upto.min(flushed)
+            }
             Want::Place { .. } => flushed,
         }
     }
@@ -167,6 +181,7 @@ impl ColdRead {
             Want::Frames { from, .. } => placed.head.last_offset() >= from,
             Want::Time { at_ms, .. } => placed.head.max_timestamp >= at_ms,
             Want::Place { offset } => placed.head.last_offset() >= offset,
+            Want::Scrub { .. } => true,
         }
     }
 
@@ -220,6 +235,7 @@ impl ColdRead {
             Want::Frames { .. } => Outcome::Frames(std::mem::take(&mut self.frames)),
             Want::Time { .. } => Outcome::Time(None),
             Want::Place { .. } => Outcome::Place(None),
+            Want::Scrub { .. } => Outcome::Scrubbed,
         })
     }
 
@@ -281,7 +297,7 @@ impl ColdRead {
         let to = entry.to;
         let over = match self.want {
             Want::Frames { from, .. } => from >= to,
-            Want::Time { .. } => true,
+            Want::Time { .. } | Want::Scrub { .. } => true,
             Want::Place { offset } => offset >= to,
         };
         if !over {
@@ -290,7 +306,7 @@ impl ColdRead {
                 Want::Frames { .. } | Want::Time { .. } if self.frames.frames.is_empty() => {
                     ColdStep::Done(Outcome::Quarantined(to))
                 }
-                Want::Frames { .. } | Want::Time { .. } => self.finish(),
+                Want::Frames { .. } | Want::Time { .. } | Want::Scrub { .. } => self.finish(),
             });
         }
         (self.at.o, self.at.any) = (to, true);
@@ -320,13 +336,22 @@ impl ColdRead {
                 if full || placed.head.next_offset() > upto {
                     return Some(self.finish());
                 }
-                let first_slice = self.frames.slices.len();
-                let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-                let (position, unreadable) = (placed.position, false);
-                self.partial = Some(Partial { placed, position, digest, first_slice, unreadable });
+                self.gather_from(placed);
+                None
+            }
+            Want::Scrub { .. } if placed.head.next_offset() > upto => Some(self.finish()),
+            Want::Scrub { .. } => {
+                self.gather_from(placed);
                 None
             }
         }
+    }
+
+    fn gather_from(&mut self, placed: Placed) {
+        let first_slice = self.frames.slices.len();
+        let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        let (position, unreadable) = (placed.position, false);
+        self.partial = Some(Partial { placed, position, digest, first_slice, unreadable });
     }
 
     /// Holds and hashes the pieces of a frame as they come in.
@@ -355,7 +380,9 @@ impl ColdRead {
             let skip = (placed.position + CRC_FROM as u64).saturating_sub(partial.position);
             let skip = usize::try_from(skip).unwrap_or(0).min(piece.len());
             partial.digest.update(&blocks.bytes(piece)[skip..]);
-            self.frames.slices.push(blocks.hold(piece));
+            if !self.is_scrub() {
+                self.frames.slices.push(blocks.hold(piece));
+            }
             partial.position = upto;
         }
         if partial.digest.finalize() != u64::from(placed.head.kafka_crc) {
@@ -374,6 +401,12 @@ impl ColdRead {
                 to: head.next_offset(),
                 damage: if partial.unreadable { Damage::Unreadable } else { Damage::Payload },
             })));
+        }
+        if self.is_scrub() {
+            // Should the next one be read again, then not this one too.
+            self.at.advance(&placed);
+            (self.start, self.retried) = ((base, self.at), false);
+            return Ok(None);
         }
         let index = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         self.kafka_bytes += placed.head.frame_len as usize - KAFKA_AT;
@@ -401,7 +434,8 @@ impl ColdRead {
             return Some(ColdStep::Wait);
         }
         let (base, start) = self.start;
-        if self.base == base && start.p > 0 && (self.at.p, self.at.o) == (start.p, start.o) {
+        let by_index = !self.is_scrub() && self.base == base && start.p > 0;
+        if by_index && (self.at.p, self.at.o) == (start.p, start.o) {
             // The index led here, and it is not evidence: the headers from the segment's start are.
             self.start = (base, At::start_of(self.at.si, base));
             self.restarting = true;
@@ -446,6 +480,10 @@ impl ColdRead {
             Want::Frames { .. } => Some(Outcome::Frames(std::mem::take(&mut self.frames))),
             Want::Time { .. } => None,
             Want::Place { .. } => Some(Outcome::Place(None)),
+            Want::Scrub { .. } => {
+                self.retried = false;
+                None
+            }
         }
     }
 }

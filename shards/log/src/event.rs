@@ -61,7 +61,7 @@ pub struct QuarantineFacts {
     pub to: u64,
     /// `header`, `payload`, `place`, `missing`, `unreadable`.
     pub reason: &'static str,
-    /// `recovery` or `read`.
+    /// `recovery`, `read` or `scrub`.
     pub found_by: &'static str,
     /// When, Unix ms.
     pub found_ms: u64,
@@ -181,11 +181,17 @@ pub struct LogCounts {
     pub dropped_batches: u64,
     /// Quarantined ranges known.
     pub quarantined: u64,
+    /// Bytes read by scrubs.
+    pub scrubbed_bytes: u64,
+    /// Damaged ranges that scrubs found.
+    pub scrub_found: u64,
+    /// Times that a scrub has read every sealed segment.
+    pub scrub_passes: u64,
     /// Logs poisoned.
     pub poisoned: u64,
     /// Logs without room to grow now.
     pub full: u64,
-    /// Logs whose write is older than 30 s now (P15).
+    /// Logs whose write is older than `io_stall_ns` now (P15).
     pub stalled: u64,
     /// Bytes of tail held in memory.
     pub tail_bytes: u64,

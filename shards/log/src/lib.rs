@@ -36,6 +36,7 @@ pub mod repair;
 mod retention;
 mod roll;
 mod scan;
+mod scrub;
 mod seek;
 mod segment;
 mod settings;

@@ -69,11 +69,11 @@ impl Log {
         ReadStart::Waiting(ReadTicket(ticket))
     }
 
-    fn start_cold(&mut self, want: Want, ticket: u64, turn: &mut Turn<'_>) {
+    pub(crate) fn start_cold(&mut self, want: Want, ticket: u64, turn: &mut Turn<'_>) {
         let si = match want {
-            Want::Frames { from: offset, .. } | Want::Place { offset } => {
-                holder(&self.segments, offset).unwrap_or(0)
-            }
+            Want::Frames { from: offset, .. }
+            | Want::Place { offset }
+            | Want::Scrub { from: offset, .. } => holder(&self.segments, offset).unwrap_or(0),
             Want::Time { at_ms, .. } => {
                 let late = |at: &usize| self.segments[*at].max_timestamp.0 >= at_ms;
                 (0..self.segments.len()).find(late).unwrap_or(self.segments.len() - 1)
@@ -85,6 +85,7 @@ impl Log {
                 segment.index.floor(offset)
             }
             Want::Time { at_ms, .. } => segment.index.floor_time(at_ms),
+            Want::Scrub { .. } => None,
         };
         let base = segment.base;
         let mut at = At::start_of(si, base);
@@ -95,7 +96,7 @@ impl Log {
             Want::Frames { from: offset, .. } | Want::Place { offset } => {
                 Some(Seek::new(offset, (at.p, at.o), self.behind(segment, offset)))
             }
-            Want::Time { .. } => None,
+            Want::Time { .. } | Want::Scrub { .. } => None,
         };
         self.reads.push(ColdRead::new(ticket, want, base, at, seek));
         let last = self.reads.len() - 1;
@@ -150,6 +151,9 @@ impl Log {
             if (read.ended || read.forgotten) && !read.window.is_loading() {
                 let mut read = self.reads.swap_remove(at);
                 read.release(turn.blocks);
+                if read.is_scrub() {
+                    self.close_scrubbed(read.base, turn);
+                }
             } else {
                 at += 1;
             }
@@ -183,7 +187,8 @@ impl Log {
                     return;
                 }
                 ColdStep::Damaged(range) => {
-                    self.name_damage(range, turn);
+                    let finder = if read.is_scrub() { Finder::Scrub } else { Finder::Read };
+                    self.name_damage(range, finder, turn);
                     let read = &mut self.reads[at];
                     if read.damage.is_none() {
                         read.damage = Some(range);
@@ -214,9 +219,10 @@ impl Log {
         }
     }
 
-    fn name_damage(&mut self, range: Damaged, turn: &mut Turn<'_>) {
-        let entry = range.found(Finder::Read, turn.now.wall_ns);
+    fn name_damage(&mut self, range: Damaged, finder: Finder, turn: &mut Turn<'_>) {
+        let entry = range.found(finder, turn.now.wall_ns);
         if self.quarantine.add(entry) {
+            turn.shared.counts.scrub_found += u64::from(finder == Finder::Scrub);
             turn.tell(LogEvent::Warning(entry.line(self.key)));
             self.save_quarantine(turn);
         }
@@ -269,6 +275,8 @@ impl Log {
                     None => None,
                 };
             }
+            (Outcome::Scrubbed, _)
+            | (Outcome::Quarantined(_) | Outcome::Gone, Want::Scrub { .. }) => {}
             (Outcome::Time(found), _) => turn.tell(LogEvent::TimeDone(ticket, found)),
             (Outcome::Quarantined(_) | Outcome::Gone, Want::Time { .. }) => {
                 turn.tell(LogEvent::TimeDone(ticket, None));
@@ -299,6 +307,12 @@ impl Log {
             Missing::Chunk(si, index) => {
                 let read = &mut self.reads[at];
                 let (segment, ahead) = (&self.segments[si], read.ahead());
+                if read.is_scrub() {
+                    let wait_ns = turn.scrub_wait_ns(segment.chunk_len(index) as u64);
+                    if wait_ns > 0 {
+                        return turn.retry(self.slot, wait_ns);
+                    }
+                }
                 let mut asked = read.window.ask(self.slot, segment, index, ahead, turn);
                 if asked == Asked::NoMemory && read.window.give_one(turn.blocks) {
                     asked = read.window.ask(self.slot, segment, index, 1, turn);
@@ -354,7 +368,11 @@ impl Log {
     ) {
         if let Some(read) = self.reads.iter_mut().find(|read| read.ticket == reader) {
             let bytes = read.window.on_read(self.slot, place, result, turn);
-            turn.shared.counts.cold_read_bytes += bytes;
+            if read.is_scrub() {
+                turn.shared.counts.scrubbed_bytes += bytes;
+            } else {
+                turn.shared.counts.cold_read_bytes += bytes;
+            }
         }
         if self.reads.iter().any(|read| read.window.is_blockwise()) {
             return;

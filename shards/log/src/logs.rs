@@ -8,7 +8,7 @@ pub use crate::event::{
     BatchFacts, LogCounts, LogEvent, QuarantineFacts, ReadFailure, SegmentFacts, StartReport,
 };
 pub use crate::read::{ReadStart, ReadTicket, TimeFound};
-pub use crate::settings::{Durability, LogSettings, LogsConfig};
+pub use crate::settings::{Durability, LogSettings, LogsConfig, Upkeep};
 
 use crate::blocks::Blocks;
 use crate::checkpoint::{self, Checkpoint};
@@ -20,6 +20,7 @@ use crate::ops::{Op, Ops};
 use crate::poison::doubt_unflushed;
 use crate::read::FrameList;
 use crate::recover::Recovery;
+use crate::scrub::Scrub;
 use crate::stall::Stalls;
 use crate::start::Starting;
 use crate::stop::Stopping;
@@ -46,6 +47,7 @@ pub struct Logs {
     next_ticket: u64,
     retention_at_ns: u64,
     stalls: Stalls,
+    scrub: Scrub,
     /// Some log has a limit to what it keeps.
     keeps: bool,
     /// Checkpoint files of all shards are to be removed: every shard has its own.
@@ -93,6 +95,7 @@ impl Logs {
             writes_in_flight: 0,
             retry: Vec::new(),
             open_files: 0,
+            scrub_at_ns: 0,
             started: false,
             stopping: false,
         };
@@ -109,6 +112,7 @@ impl Logs {
             retention_at_ns: now.mono_ns + RETENTION_INTERVAL_NS,
             stalls: Stalls::default(),
             keeps: false,
+            scrub: Scrub::default(),
             peers_recovered: false,
         };
         all.keeps = all.logs.iter().any(|log| log.settings.has_retention());
@@ -222,7 +226,12 @@ impl Logs {
         let looks = self.keeps && self.starting.is_done();
         let retention = looks.then_some(self.retention_at_ns);
         let stall = self.stalls.plan(&mut self.logs, &mut turn);
-        let wake = [due, retention, stall].into_iter().flatten().min();
+        let scrub = if self.starting.is_done() {
+            self.scrub.plan(&mut self.logs, &mut self.next_ticket, &mut turn)
+        } else {
+            None
+        };
+        let wake = [due, retention, stall, scrub].into_iter().flatten().min();
         self.wake_at(now, wake)
     }
 

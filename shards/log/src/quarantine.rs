@@ -49,9 +49,11 @@ pub(crate) enum Finder {
     Recovery,
     /// A fetch, a time look-up or a truncation.
     Read,
+    /// Nobody asked for it (Q5).
+    Scrub,
 }
 
-const FINDERS: [Finder; 2] = [Finder::Recovery, Finder::Read];
+const FINDERS: [Finder; 3] = [Finder::Recovery, Finder::Read, Finder::Scrub];
 
 impl Finder {
     /// One word for people and programs.
@@ -59,6 +61,7 @@ impl Finder {
         match self {
             Finder::Recovery => "recovery",
             Finder::Read => "read",
+            Finder::Scrub => "scrub",
         }
     }
 }

@@ -114,10 +114,13 @@ impl Log {
             self.dropping.unlinking = true;
             return;
         }
-        let Some(next) = self.segments.get(1) else { return };
+        let Some(next) = self.segments.get(1).map(|next| next.base) else { return };
+        if next <= self.log_start {
+            self.give_scrub_up(self.segments[0].base, turn);
+        }
         let oldest = &self.segments[0];
         let in_use = oldest.opening || oldest.extending.is_some() || self.reads_below(oldest.base);
-        if next.base > self.log_start
+        if next > self.log_start
             || in_use
             || self.in_flight.is_some_and(|group| group.end.segment == oldest.base)
         {

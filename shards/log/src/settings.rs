@@ -20,6 +20,33 @@ pub struct LogsConfig {
     pub reserve_blocks: usize,
     /// Clear of restarts with another shard count: the shards of this life.
     pub shard_count: u32,
+    /// What the logs do by themselves.
+    pub upkeep: Upkeep,
+}
+
+/// Bounds of what a shard's logs do by themselves; the default never scrubs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Frame bytes flushed after which a checkpoint is due before its interval has passed: what a start
+    /// after a crash scans.
+    pub checkpoint_bytes: u64,
+    /// A write older than this has stalled (P15), ns.
+    pub io_stall_ns: u64,
+    /// Every sealed segment is read once in this time (Q5), ns; `None` = never.
+    pub scrub_interval_ns: Option<u64>,
+    /// Bytes read for it in a second by this shard.
+    pub scrub_bytes_per_s: u64,
+}
+
+impl Default for Upkeep {
+    fn default() -> Upkeep {
+        Upkeep {
+            checkpoint_bytes: 256 << 20,
+            io_stall_ns: 30_000_000_000,
+            scrub_interval_ns: None,
+            scrub_bytes_per_s: 16 << 20,
+        }
+    }
 }
 
 /// Settings of one log, from its topic.

@@ -7,8 +7,6 @@ use crate::event::LogEvent;
 use crate::log::Log;
 use crate::turn::Turn;
 
-/// A write older than this has stalled.
-const IO_STALL_NS: u64 = 30_000_000_000;
 /// How often writes in flight are looked at.
 const LOOK_NS: u64 = 1_000_000_000;
 
@@ -38,16 +36,17 @@ impl Stalls {
 
 impl Log {
     fn look_for_stall(&mut self, turn: &mut Turn<'_>) {
-        let now_ns = turn.now.mono_ns;
+        let (now_ns, stall_ns) = (turn.now.mono_ns, turn.shared.config.upkeep.io_stall_ns);
         let Some(group) = &mut self.in_flight else { return };
         let age_ns = now_ns.saturating_sub(group.since_ns);
-        if age_ns < IO_STALL_NS {
+        if age_ns < stall_ns {
             return;
         }
         turn.shared.counts.stalled += 1;
         if !std::mem::replace(&mut group.stall_told, true) {
-            let seconds = age_ns / 1_000_000_000;
-            let text = format!("{} is not answered for {seconds} s", self.describe_write());
+            let (text, ms) = (self.describe_write(), age_ns / 1_000_000);
+            let text =
+                format!("{text} is not answered for {ms} ms: the disk is stuck or overloaded");
             turn.tell(LogEvent::Warning(text));
         }
     }

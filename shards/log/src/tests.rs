@@ -13,3 +13,4 @@ mod lost_meta;
 mod misplaced;
 mod poison;
 mod rules;
+mod scrub;

@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) retry: Vec<(u32, u64)>,
     /// Segments open over all logs.
     pub(crate) open_files: usize,
+    /// When the scrub may read its next chunk.
+    pub(crate) scrub_at_ns: u64,
     /// The step-9 checkpoints are durable: appends are possible.
     pub(crate) started: bool,
     /// A clean stop runs: no more appends.

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use crate::shard_config::{GroupConfig, ShardConfig, ShardCounts};
+pub use ringway_log::logs::Upkeep;
 
 /// Largest single cold read beyond its first frame: one block's worth of headers and then some.
 const COLD_READ_BYTES_MAX: u32 = 1 << 20;
@@ -58,6 +59,7 @@ impl Shard {
             cold_read_bytes_max: COLD_READ_BYTES_MAX,
             reserve_blocks: reserve_blocks(blocks.pooled_count(), config.frame_bytes_max),
             shard_count: catalog.shard_count,
+            upkeep: config.upkeep,
         };
         let mut openings = Openings::default();
         let mut partitions = Partitions::default();

@@ -3,7 +3,7 @@
 //! Invariant: settings never change within a life.
 //! Not here: settings of topics (`topic_config.rs`).
 
-use ringway_log::logs::LogCounts;
+use ringway_log::logs::{LogCounts, Upkeep};
 
 /// Bounds and settings of one shard.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct ShardConfig {
     pub frame_bytes_max: u32,
     /// Checkpoint interval, ms.
     pub checkpoint_interval_ms: u64,
+    /// What its logs do by themselves.
+    pub upkeep: Upkeep,
     /// Waiting rows at most (fetches, produces, joins).
     pub waiting_rows_max: usize,
     /// Seed for made-up ids (member ids); the process draws it, the simulator fixes it.

@@ -11,7 +11,7 @@ use ringway_log::directory::{DirectoryFacts, DirectoryStart};
 use ringway_log::io::Now;
 use ringway_partition::catalog::Catalog;
 use ringway_partition::request::{Notice, Out};
-use ringway_partition::shard::{GroupConfig, Shard, ShardConfig};
+use ringway_partition::shard::{GroupConfig, Shard, ShardConfig, Upkeep};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -187,6 +187,7 @@ fn shard_config(settings: &Settings, shard: u32) -> ShardConfig {
         flush_group_bytes_max: settings.flush_group_bytes_max,
         frame_bytes_max: settings.frame_bytes_max,
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
+        upkeep: Upkeep::default(),
         waiting_rows_max: 1000,
         seed: 1,
         group: GroupConfig {

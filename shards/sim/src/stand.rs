@@ -13,7 +13,7 @@ use ringway_log::directory::{DirectoryProgress, DirectoryStart, clean_marker};
 use ringway_log::io::{IoDone, IoOut, Now, SmallFile};
 use ringway_log::logs::{
     AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig,
-    ReadFailure, ReadStart,
+    ReadFailure, ReadStart, Upkeep,
 };
 use ringway_log::read::FrameList;
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
@@ -151,6 +151,7 @@ impl Stand {
             cold_read_bytes_max: 1 << 20,
             reserve_blocks: 4,
             shard_count: 2,
+            upkeep: Upkeep::default(),
         };
         let mine = vec![(self.key, self.settings.clone())];
         let (now, blocks) = (self.now, &mut self.blocks);

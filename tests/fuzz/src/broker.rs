@@ -7,10 +7,7 @@ use crate::disk::Disk;
 use ringway_log::blocks::{Blocks, BLOCK_BYTES};
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{IoOut, Now};
-use ringway_log::logs::{
-    AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig, ReadFailure,
-    ReadStart, ReadTicket,
-};
+use ringway_log::logs::{AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig, ReadFailure, ReadStart, ReadTicket, Upkeep};
 use ringway_log::read::FrameList;
 use ringway_wire::ids::LogKey;
 use std::sync::Arc;
@@ -75,6 +72,7 @@ impl Broker {
             cold_read_bytes_max: 1 << 18,
             reserve_blocks: 16,
             shard_count: 1,
+            upkeep: Upkeep::default(),
         };
         let settings = LogSettings {
             segment_bytes: 256 << 10,

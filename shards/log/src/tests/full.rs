@@ -4,7 +4,7 @@
 //! Not here: the world they run in (`life.rs`), poison (`poison.rs`).
 
 use super::disk::Kind;
-use super::life::{KEY, World, batch, settings};
+use super::life::{KEY, World, batch, pool, settings};
 use crate::io::{EDQUOT, EFBIG, ENOSPC};
 use crate::logs::{AppendError, LogSettings};
 
@@ -134,6 +134,23 @@ fn p16_a_checkpoint_without_room_refuses_what_waits_for_it() {
     }
     world.flush();
     assert_eq!(world.read_all(1 << 20).0.len(), 3);
+}
+
+#[test]
+fn p15_how_long_a_stall_is_can_be_set() {
+    let mut world = World::again(22, settings(), pool(96).into_memory());
+    world.stop();
+    world.config.upkeep.io_stall_ns = 3_000_000_000;
+    world.start();
+    world.append_wait(&batch(1, &[1; 300], 5));
+    for (seconds, stalled) in [(2, 0), (4, 1)] {
+        while world.now.mono_ns < seconds * 1_000_000_000 {
+            world.turn(0);
+            world.now.mono_ns += 500_000_000;
+        }
+        assert_eq!(world.logs().counts().stalled, stalled, "after {seconds} s");
+    }
+    world.flush();
 }
 
 /// P15: a write without an answer is neither a failure nor an acknowledgement; it is counted and said once.

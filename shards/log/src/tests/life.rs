@@ -9,7 +9,7 @@ use crate::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart, clean_
 use crate::io::{IoOut, Now, SmallFile};
 use crate::logs::{
     AppendError, AppendFacts, Appended, Batch, BatchFacts, Durability, LogEvent, LogSettings, Logs,
-    LogsConfig, ReadFailure, ReadStart, StartReport,
+    LogsConfig, ReadFailure, ReadStart, StartReport, Upkeep,
 };
 use crate::read::FrameList;
 use ringway_wire::ids::LogKey;
@@ -96,6 +96,7 @@ impl World {
             cold_read_bytes_max: 1 << 20,
             reserve_blocks: 16,
             shard_count: 1,
+            upkeep: Upkeep::default(),
         };
         World {
             disk: Disk::default(),

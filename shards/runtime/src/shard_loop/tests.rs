@@ -13,7 +13,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use ringway_doors::session::Dialects;
 use ringway_partition::catalog::Broker;
 use ringway_partition::request::Notice;
-use ringway_partition::shard::GroupConfig;
+use ringway_partition::shard::{GroupConfig, Upkeep};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -35,6 +35,7 @@ fn shard_config() -> ShardConfig {
         flush_group_bytes_max: 4 << 20,
         frame_bytes_max: 64 << 20,
         checkpoint_interval_ms: 10_000,
+        upkeep: Upkeep::default(),
         waiting_rows_max: 10_000,
         seed: 1,
         group: GroupConfig {

@@ -7,7 +7,7 @@ use crate::request::{
     FetchPart, Fetched, FetchedPart, GroupReply, GroupRequest, Input, MetaAnswer, MetaOp, Notice,
     OffsetAt, Out, Payload, Reply, Request, RequestId,
 };
-use crate::shard::{GroupConfig, Shard, ShardConfig};
+use crate::shard::{GroupConfig, Shard, ShardConfig, Upkeep};
 use crate::topic_config::TopicConfig;
 use crate::turn::copied;
 use ringway_log::blocks::{BLOCK_BYTES, Blocks};
@@ -158,6 +158,7 @@ impl World {
                 flush_group_bytes_max: 4 << 20,
                 frame_bytes_max: 8 << 20,
                 checkpoint_interval_ms: 1000,
+                upkeep: Upkeep::default(),
                 waiting_rows_max: 1000,
                 seed: 42,
                 group: self.group.clone(),
