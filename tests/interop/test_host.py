@@ -1,7 +1,10 @@
-"""What the host does to a process: pauses it, moves its clocks, keeps descriptors, memory and disk from it."""
+"""What the host does to a process: pauses it, moves its clocks, keeps descriptors, memory and disk from it.
+
+With RINGWAY_SEED set, pauses and jumps are drawn from it (`tests/soak`)."""
 
 import contextlib
 import os
+import random
 import resource
 import signal
 import socket
@@ -17,6 +20,20 @@ from load import Load, judge
 from test_environment import refused
 
 HOUR_NS = 3600 * 10**9
+PAUSE_SECONDS, PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 5.0, 0.1, 10.0
+JUMPS_HOURS = (0, 1, -1, -24)
+# Further back no record was ever stamped; the topic of the test keeps two hours.
+JUMP_HOURS_MIN = -200
+CHANCE = random.Random(os.environ["RINGWAY_SEED"]) if "RINGWAY_SEED" in os.environ else None
+
+
+def pause_seconds():
+    return CHANCE.uniform(PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX) if CHANCE else PAUSE_SECONDS
+
+
+def jumps_hours():
+    """Falling from the second on: a record stamped long before a later jump would rightly be removed by its age."""
+    return (0, 1, *sorted(CHANCE.sample(range(JUMP_HOURS_MIN, 1), 2), reverse=True)) if CHANCE else JUMPS_HOURS
 
 
 def both_doors(broker, directory, seconds, **options):
@@ -58,15 +75,16 @@ class Member:
 
 
 @pytest.mark.timeout(90)
-def test_a_pause_of_five_seconds(brokers, tmp_path):
+def test_a_pause(brokers, tmp_path):
+    paused = pause_seconds()
     config = '[kafka.broker]\n"group.min.session.timeout.ms" = 1000\n"group.initial.rebalance.delay.ms" = 0\n'
     broker = brokers(shards=1, config=config).start()
-    loads = both_doors(broker, tmp_path, 9)
+    loads = both_doors(broker, tmp_path, 4 + paused)
     member = Member(broker, "by-kafka")
     member.poll(2)
     before = (member.assigned, member.read)
     broker.process.send_signal(signal.SIGSTOP)
-    member.poll(5)
+    member.poll(paused)
     broker.process.send_signal(signal.SIGCONT)
     resumed = time.monotonic()
     # A heartbeat sent before the pause may be heard before the session ends: then a client that has given its old
@@ -77,7 +95,7 @@ def test_a_pause_of_five_seconds(brokers, tmp_path):
     acked = ended(loads)
     rejoined = member.assigned - before[0]
     member.consumer.close()
-    print(f"paused 5 s: {acked} acknowledged, all read; a member of 3 s was given its partitions {rejoined} times more, "
+    print(f"paused {paused:.1f} s: {acked} acknowledged, all read; a member of 3 s was given its partitions {rejoined} times more, "
           f"had read 1,000 records {seconds:.1f} s after the pause")
     assert before[0] == 1 and before[1] > 0
     assert rejoined <= 1 and seconds < 10
@@ -105,7 +123,8 @@ def test_the_wall_clock_jumps(brokers, tmp_path, wall_clock):
         broker.kcat("-P", "-t", "timed", data=b"%d " % ns + b"x" * 700_000 + b"\n")
         time.sleep(0.9)
 
-    for hours in (0, 1, -1, -24):
+    jumps = jumps_hours()
+    for hours in jumps:
         jump(hours * HOUR_NS)
     acked = ended(loads)
     assert broker.restart(kill=True)
@@ -115,8 +134,8 @@ def test_the_wall_clock_jumps(brokers, tmp_path, wall_clock):
     print(f"{acked} acknowledged, all read; records of the jumps: "
           f"{[round((int(at) / 1000 - now) / 3600) for at, _ in shown]} h")
     # The shim works, and nothing was taken for older than it is.
-    assert [round((int(at) / 1000 - now) / 3600) for at, _ in shown] == [0, 1, -1, -24]
-    assert [int(ns) for _, ns in shown] == [hours * HOUR_NS for hours in (0, 1, -1, -24)]
+    assert [round((int(at) / 1000 - now) / 3600) for at, _ in shown] == list(jumps)
+    assert [int(ns) for _, ns in shown] == [hours * HOUR_NS for hours in jumps]
 
 
 def test_the_monotonic_clock_of_another_boot(brokers, tmp_path):
