@@ -3,9 +3,10 @@
 
     recorder.py --image FILE --trace FILE --nbd SOCKET --control SOCKET
 
-On the control socket, kind byte and u64 LE: `M n` a mark, not answered; answered by one byte: `W n`, `F n`, `R n`
-fail the next n writes, flushes, reads with EIO (0 = none any more, 2**64-1 = all), `D n` answer writes n ms late,
-`Q` the trace is on disk. Ends when the NBD client is gone or on SIGTERM.
+On the control socket, kind byte and u64 LE: `M n` a mark, not answered; answered by the same kind and how many requests
+have failed so far: `W n`, `F n`, `R n` fail the next n writes, flushes, reads with EIO (0 = none any more, 2**64-1 =
+all), `U n` the sector at byte n cannot be read, `D n` answer writes and flushes n ms late, `H` heal all of this, `Q` the
+trace is on disk. Ends when the NBD client is gone or on SIGTERM.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import struct
 import sys
 import time
 
-from recording import HEAD
+from recording import HEAD, SECTOR
 
 MAGIC, OPTION, REPLY = b"NBDMAGIC", b"IHAVEOPT", 0x3E889045565A9
 EXPORT_NAME, ABORT, LIST, INFO, GO = 1, 2, 3, 6, 7
@@ -28,6 +29,7 @@ REQUEST = struct.Struct(">IHHQQI")
 READ, WRITE, DISCONNECT, FLUSH = 0, 1, 2, 3
 FUA = 1
 EVER = (1 << 64) - 1
+CONTROL = struct.Struct("<cQ")
 RECEIVE_BYTES = 1 << 20
 
 
@@ -81,7 +83,12 @@ class Disk:
         self.size = os.fstat(self.image).st_size
         self.trace = open(trace, "wb", buffering=1 << 20)
         self.number = 0
+        self.failed = 0
+        self.heal()
+
+    def heal(self):
         self.fail = {b"W": 0, b"F": 0, b"R": 0}
+        self.unreadable = set()
         self.delay_ms = 0
 
     def tell(self, kind, number, offset=0, length=0, data=b""):
@@ -93,7 +100,15 @@ class Disk:
         left = self.fail[kind]
         if left not in (0, EVER):
             self.fail[kind] = left - 1
+        self.failed += left > 0
         return left > 0
+
+    def read(self, offset, length):
+        """The bytes, or None."""
+        if any(offset < bad + SECTOR and bad < offset + length for bad in self.unreadable):
+            self.failed += 1
+            return None
+        return None if self.fails(b"R") else os.pread(self.image, length, offset)
 
 
 class Client:
@@ -144,8 +159,8 @@ class Client:
         self.asked.pop(0)
         disk, reply, failed = self.disk, b"", 0
         if kind == READ:
-            failed = errno.EIO if disk.fails(b"R") else 0
-            reply = b"" if failed else os.pread(disk.image, length, offset)
+            read = disk.read(offset, length)
+            reply, failed = (b"", errno.EIO) if read is None else (read, 0)
         elif kind == WRITE:
             failed = errno.EIO if disk.fails(b"W") else 0
             if not failed:
@@ -172,22 +187,27 @@ class Control:
         if not data:
             raise Gone
         self.buffer += data
-        while len(self.buffer) >= 9:
-            kind, value = bytes(self.buffer[:1]), struct.unpack_from("<Q", self.buffer, 1)[0]
-            del self.buffer[:9]
+        while len(self.buffer) >= CONTROL.size:
+            kind, value = CONTROL.unpack_from(self.buffer)
+            del self.buffer[:CONTROL.size]
             self.obey(kind, value)
 
     def obey(self, kind, value):
         if kind == b"M":
             self.disk.tell(b"m", self.number, value)
             return
-        if kind in self.disk.fail:
-            self.disk.fail[kind] = value
+        disk = self.disk
+        if kind in disk.fail:
+            disk.fail[kind] = value
+        elif kind == b"U":
+            disk.unreadable.add(value // SECTOR * SECTOR)
         elif kind == b"D":
-            self.disk.delay_ms = value
+            disk.delay_ms = value
+        elif kind == b"H":
+            disk.heal()
         elif kind == b"Q":
-            self.disk.trace.flush()
-        self.peer.sendall(kind)
+            disk.trace.flush()
+        self.peer.sendall(CONTROL.pack(kind, disk.failed))
 
 
 def listen(path):

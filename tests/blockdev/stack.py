@@ -6,15 +6,15 @@ import fcntl
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "interop"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "interop")]
 from host import NotHere, run, unmount  # noqa: E402
+from recorder import CONTROL, exactly  # noqa: E402
 
 START_SECONDS = 10
 # xfsprogs makes nothing smaller than 300 MiB.
@@ -58,6 +58,15 @@ def end(process, seconds=10):
         process.wait()
 
 
+def tell(control, kind, value=0):
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(control))
+        peer.sendall(CONTROL.pack(kind, value))
+        answered, failed = CONTROL.unpack(exactly(peer, CONTROL.size))
+    assert answered == kind
+    return failed
+
+
 class Recorder:
     """A recorded loop device on an image."""
 
@@ -91,11 +100,8 @@ class Recorder:
         self.undo.close()
 
     def tell(self, kind, value=0):
-        """Control messages of `recorder.py`."""
-        with socket.socket(socket.AF_UNIX) as peer:
-            peer.connect(str(self.control))
-            peer.sendall(kind + struct.pack("<Q", value))
-            assert peer.recv(1) == kind
+        """A control message of `recorder.py`; how many requests have failed so far."""
+        return tell(self.control, kind, value)
 
 
 @contextlib.contextmanager
@@ -128,7 +134,9 @@ class Mount:
                     # Somebody else was faster.
                     os.close(self.loop)
         device = f"/dev/loop{number}".encode()
-        if LIBC.mount(device, self.place.encode(), self.kind.encode(), 0, b"") != 0:
+        # The original may be mounted too.
+        options = b"nouuid" if self.kind == "xfs" else b""
+        if LIBC.mount(device, self.place.encode(), self.kind.encode(), 0, options) != 0:
             errno = ctypes.get_errno()
             self._detach()
             raise OSError(errno, f"mount: {os.strerror(errno)}")
