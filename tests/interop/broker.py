@@ -16,6 +16,7 @@ BINARY = Path(os.environ.get("RINGWAY_BIN", ROOT / "target/release/ringway"))
 LOADGEN = Path(os.environ.get("RINGWAY_LOADGEN_BIN", ROOT / "target/release/ringway-loadgen"))
 SIM = Path(os.environ.get("RINGWAY_SIM_BIN", ROOT / "target/release/ringway-sim"))
 START_SECONDS_MAX = 30
+FETCH_WAIT_MS = 10
 
 
 def free_ports(count):
@@ -145,6 +146,9 @@ class Broker:
 
     def kcat(self, *arguments, data=None, timeout=120, check=True):
         command = ["kcat", "-b", self.bootstrap, *arguments]
+        if "-C" in arguments or "-G" in arguments:
+            # It ends by an empty fetch, which the broker would hold for half a second, each time.
+            command += ["-X", f"fetch.wait.max.ms={FETCH_WAIT_MS}"]
         done = subprocess.run(command, input=data, capture_output=True, timeout=timeout)
         if check and done.returncode != 0:
             raise AssertionError(f"{command}: {done.stderr.decode()[-1500:]} | {self.tail()}")

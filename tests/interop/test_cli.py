@@ -47,8 +47,8 @@ def test_loadgen_end_to_end_validates_everything(broker, tmp_path, door):
     address = broker.server if door == "native" else broker.bootstrap
     report = tmp_path / "report.json"
     done = subprocess.run(
-        [str(LOADGEN), "run", "--target", f"{door}://{address}", "--mode", "e2e", "--size", "1000", "--rate", "2000",
-         "--warmup", "1s", "--duration", "5s", "--topic", f"load-{door}", "--json", str(report)],
+        [str(LOADGEN), "run", "--target", f"{door}://{address}", "--mode", "e2e", "--size", "1000", "--rate", "5000",
+         "--warmup", "1s", "--duration", "2s", "--topic", f"load-{door}", "--json", str(report)],
         capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr + done.stdout
     result = json.loads(report.read_text())
