@@ -17,7 +17,7 @@ use answer::Asker;
 use ringway_log::blocks::Slice;
 use ringway_partition::request::{Payload, Reply, Request};
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::header::{BATCH_VERSION, MessageType};
+use ringway_wire::header::{BATCH_VERSION, HEADER_LEN, MessageType};
 use ringway_wire::native::control::{
     CREATE_TOPIC, CreateTopic, DELETE_TOPIC, DESCRIBE_TOPIC, FETCH, HEARTBEAT, HELLO, LIST_OFFSETS,
     METADATA,
@@ -25,6 +25,10 @@ use ringway_wire::native::control::{
 use ringway_wire::native::{BROKER, Envelope, FrameError, FrameStart, frame_start};
 use rows::Rows;
 use serde::de::DeserializeOwned;
+
+/// Largest payload of a control message, bytes: a list of names takes a hundred times its size once it is
+/// answered, so that 50 MiB of empty ones would be all the memory there is.
+const CONTROL_BYTES_MAX: usize = 256 * 1024;
 
 /// A request whose answer is being made.
 enum Row {
@@ -61,6 +65,12 @@ impl NativeDoor {
     pub(crate) fn measure(bytes: &[u8], config: &DoorConfig) -> Result<Option<usize>, Close> {
         match frame_start(bytes, config.message_bytes_max) {
             Ok(FrameStart::NeedMore(_)) => Ok(None),
+            Ok(FrameStart::Envelope(total)) if total > HEADER_LEN + CONTROL_BYTES_MAX => {
+                let bytes = total - HEADER_LEN;
+                let text =
+                    format!("a control message of {bytes} bytes, {CONTROL_BYTES_MAX} at most");
+                Err(close("oversized_frame", text))
+            }
             Ok(FrameStart::Envelope(total) | FrameStart::Batch(total)) => Ok(Some(total)),
             Err(error @ FrameError::TooLarge { .. }) => {
                 Err(close("oversized_frame", error.to_string()))

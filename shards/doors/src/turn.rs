@@ -14,6 +14,10 @@ use ringway_wire::ids::{LogKey, shard_of};
 /// an entry of a gather list costs more than copying a few KiB.
 pub(crate) const BY_REFERENCE_BYTES_MIN: usize = 4096;
 
+/// A fetch waits so long at most, ns, whatever its client asks for: its row and its connection would live
+/// on for weeks. The client then asks again.
+pub(crate) const FETCH_WAIT_NS_MAX: u64 = 3_600_000_000_000;
+
 /// Where in a stored frame Kafka's RecordBatch begins.
 pub(crate) const BATCH_AT: usize = 67;
 

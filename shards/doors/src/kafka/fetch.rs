@@ -5,7 +5,7 @@
 
 use super::call::{Head, known_epoch, log_key, malformed, respond};
 use crate::door::Close;
-use crate::turn::{BATCH_AT, Turn, refusal};
+use crate::turn::{BATCH_AT, FETCH_WAIT_NS_MAX, Turn, refusal};
 use kafka_protocol::messages::FetchResponse;
 use ringway_log::blocks::Slice;
 use ringway_partition::catalog::Catalog;
@@ -73,11 +73,12 @@ pub(crate) fn start(
     // An error of one partition ends the waiting of all (F4).
     let refused = waiting.parts.iter().any(|part| part.refused.is_some());
     let wait_ms = if refused { 0 } else { u64::try_from(request.max_wait_ms).unwrap_or(0) };
+    let wait_ns = wait_ms.saturating_mul(1_000_000).min(FETCH_WAIT_NS_MAX);
     let limit = turn.door.config.fetch_bytes_max;
     let ask = Request::Fetch {
         bytes_min: u32::try_from(request.min_bytes).unwrap_or(0),
         bytes_max: u32::try_from(request.max_bytes).unwrap_or(0).min(limit),
-        deadline_ns: turn.now.mono_ns.saturating_add(wait_ms.saturating_mul(1_000_000)),
+        deadline_ns: turn.now.mono_ns.saturating_add(wait_ns),
         parts: parts.clone(),
     };
     for part in &parts {

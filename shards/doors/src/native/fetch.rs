@@ -4,7 +4,7 @@
 //! Not here: waiting and limits (`partition/fetch.rs`), reading (`log`).
 
 use super::answer::Asker;
-use crate::turn::{Turn, refusal};
+use crate::turn::{FETCH_WAIT_NS_MAX, Turn, refusal};
 use ringway_log::blocks::Slice;
 use ringway_log::read::FrameList;
 use ringway_partition::request::{FetchPart, Fetched, FetchedPart, Reply, Request};
@@ -13,9 +13,6 @@ use ringway_wire::header::{BatchHeader, HEADER_LEN, KAFKA_AT, MessageType};
 use ringway_wire::ids::LogKey;
 use ringway_wire::native::control::{Fetch, FetchReply};
 use ringway_wire::native::deliver_header;
-
-/// A client may wait so long at most, ms.
-const WAIT_MS_MAX: u32 = 3_600_000;
 
 /// The question to the shard; a partition we do not have is refused at once.
 pub(crate) fn start(asker: &Asker, fetch: Fetch, turn: &mut Turn<'_>) -> Option<Request> {
@@ -26,7 +23,7 @@ pub(crate) fn start(asker: &Asker, fetch: Fetch, turn: &mut Turn<'_>) -> Option<
         return None;
     }
     let bytes_max = fetch.bytes_max.min(turn.door.config.fetch_bytes_max);
-    let wait_ns = u64::from(fetch.wait_ms_max.min(WAIT_MS_MAX)) * 1_000_000;
+    let wait_ns = (u64::from(fetch.wait_ms_max) * 1_000_000).min(FETCH_WAIT_NS_MAX);
     let part = FetchPart { key, offset: fetch.offset, bytes_max, leader_epoch: -1 };
     Some(Request::Fetch {
         parts: vec![part],

@@ -75,9 +75,16 @@ fn lengths_are_checked_before_memory_is_taken() {
     assert_eq!(oversized(9, config(), b""), (Some("malformed_frame"), false));
     assert_eq!(oversized(u32::MAX, config(), &first), (Some("oversized_frame"), false));
 
-    let mut header = envelope();
-    header[8..12].copy_from_slice(&((50 << 20) + 1u32).to_be_bytes());
-    assert_eq!(closed_with(&header), Some("oversized_frame"));
+    for (bytes, reason) in [
+        ((50 << 20) + 1, Some("oversized_frame")),
+        // A list of names takes many times its size once it is answered.
+        (256 * 1024 + 1, Some("oversized_frame")),
+        (256 * 1024, None),
+    ] {
+        let mut header = envelope();
+        header[8..12].copy_from_slice(&u32::to_be_bytes(bytes));
+        assert_eq!(closed_with(&header), reason, "{bytes} bytes");
+    }
 }
 
 fn envelope() -> Vec<u8> {

@@ -216,6 +216,16 @@ fn fetch_is_asked_and_answered_in_every_version() {
 }
 
 #[test]
+fn a_fetch_waits_an_hour_at_most() {
+    let mut peer = Peer::new();
+    peer.send(&frame(12, 1, &fetch(12, &[(0, 0)]).with_max_wait_ms(i32::MAX)));
+    let (_, asked) = peer.next();
+    let Request::Fetch { deadline_ns, .. } = asked else { panic!("not a fetch") };
+    assert_eq!(deadline_ns, peer.now.mono_ns + 3_600 * 1_000_000_000);
+    peer.finish();
+}
+
+#[test]
 fn partitions_that_do_not_exist_have_their_own_error() {
     for (version, by_topic) in [(12, 3), (13, 100)] {
         let mut peer = Peer::new();
