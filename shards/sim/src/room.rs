@@ -210,6 +210,17 @@ pub struct ReadLog {
     pub end: u64,
 }
 
+impl ReadLog {
+    /// What is left once retention has moved the start to `start`.
+    #[must_use]
+    pub fn from_start(mut self, start: u64) -> ReadLog {
+        self.frames.retain(|frame| frame.last >= start);
+        self.quarantined.retain(|range| range.1 > start);
+        self.log_start = self.log_start.max(start);
+        self
+    }
+}
+
 /// Which batch it is: everything that Kafka's CRC covers but for what a broker may stamp, the kind of
 /// time and the greatest one.
 fn identity(covered: &[u8]) -> u64 {

@@ -104,7 +104,8 @@ impl World {
         self.counters.recoveries_compared += 1;
         for (key, wanted) in reference {
             match read_log(&mut self.node, *key) {
-                Ok(read) if read == *wanted => {}
+                // While another shard still starts, retention goes on here.
+                Ok(read) if read == wanted.clone().from_start(read.log_start) => {}
                 Ok(read) => {
                     let (here, there) = (read.frames.len(), wanted.frames.len());
                     self.checker.fail("D7", || {
