@@ -106,11 +106,15 @@ impl Log {
             segment.raise_time(group.max_timestamp);
         }
         turn.shared.checkpoint_dirty = true;
+        turn.shared.flushed_since_checkpoint += bytes;
         turn.tell(LogEvent::Flushed { key: self.key, upto: group.end.offset });
+        self.flushed_behind_snapshot(bytes);
+    }
+
+    /// So many more frame bytes stand behind the newest snapshot.
+    pub(crate) fn flushed_behind_snapshot(&mut self, bytes: u64) {
         self.snapshot.bytes_since += bytes;
-        if self.snapshot.bytes_since >= SNAPSHOT_EVERY_BYTES {
-            self.snapshot.due = true;
-        }
+        self.snapshot.due |= self.snapshot.bytes_since >= SNAPSHOT_EVERY_BYTES;
     }
 
     /// Why the write in flight does not count, if it does not.

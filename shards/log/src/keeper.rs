@@ -1,4 +1,4 @@
-//! Writes the shard's checkpoints and keeps the newest two generations (reliability.md 3.2).
+//! Writes the shard's checkpoints and keeps the newest two generations (reliability.md 3.2): they bound what a start reads.
 //! Owner: `Logs`.
 //! Invariant: one checkpoint in flight; a generation number is given once; a log learns of one only when it is durable.
 //! Not here: the codec (`checkpoint.rs`).
@@ -12,6 +12,11 @@ use crate::turn::Turn;
 
 /// How soon a failed checkpoint is tried again.
 const RETRY_NS: u64 = 1_000_000_000;
+/// Frame bytes behind the snapshots of all logs of a shard, whose headers a start reads again: above
+/// it logs are asked for their snapshot early, those with the most first.
+const BEHIND_SNAPSHOTS_MAX: u64 = 512 << 20;
+/// Fewer bytes than these are not worth the two syncs of a file of their own.
+const EARLY_BYTES_MIN: u64 = 4 << 20;
 
 /// A checkpoint being written: its generation and what it says of each log, by slot.
 #[derive(Debug)]
@@ -53,8 +58,10 @@ impl Keeper {
         if self.writing.is_some() || !(shared.checkpoint_dirty || shared.checkpoint_urgent) {
             return None;
         }
+        let config = &shared.config;
+        let much = shared.flushed_since_checkpoint >= config.upkeep.checkpoint_bytes;
         let interval =
-            if shared.checkpoint_urgent { 0 } else { shared.config.checkpoint_interval_ns };
+            if shared.checkpoint_urgent || much { 0 } else { config.checkpoint_interval_ns };
         Some((self.last_ns + interval).max(self.not_before_ns))
     }
 
@@ -89,6 +96,7 @@ impl Keeper {
         self.last_ns = turn.now.mono_ns;
         turn.shared.checkpoint_dirty = false;
         turn.shared.checkpoint_urgent = false;
+        turn.shared.flushed_since_checkpoint = 0;
         true
     }
 
@@ -125,7 +133,29 @@ impl Keeper {
         if old > 0 {
             prune(turn.shared.config.shard, old, turn);
         }
+        ask_early(logs, turn);
         true
+    }
+}
+
+/// With every checkpoint: what a start has to read behind snapshots stays bounded over all logs.
+fn ask_early(logs: &mut [Log], turn: &mut Turn<'_>) {
+    let behind = |log: &Log| if log.snapshot.due { 0 } else { log.snapshot.bytes_since };
+    let mut sum: u64 = logs.iter().map(behind).sum();
+    if sum <= BEHIND_SNAPSHOTS_MAX {
+        return;
+    }
+    let able = |log: &&mut Log| log.is_live() && !log.is_poisoned();
+    let mut most: Vec<&mut Log> =
+        logs.iter_mut().filter(able).filter(|log| behind(log) >= EARLY_BYTES_MIN).collect();
+    most.sort_by_key(|log| std::cmp::Reverse(log.snapshot.bytes_since));
+    for log in most {
+        if sum <= BEHIND_SNAPSHOTS_MAX {
+            return;
+        }
+        sum -= log.snapshot.bytes_since;
+        log.snapshot.due = true;
+        turn.retry(log.slot, 0);
     }
 }
 

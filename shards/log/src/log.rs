@@ -262,6 +262,7 @@ impl Log {
         self.dropping.aside = found.beyond;
         self.quarantine = found.quarantine;
         self.snapshot.offset = found.snapshot_offset;
+        self.flushed_behind_snapshot(found.replayed_bytes);
         turn.shared.counts.dropped_batches += found.dropped_batches;
         turn.tell(LogEvent::Recovered {
             key: self.key,

@@ -90,12 +90,13 @@ impl Logs {
             tail: crate::tail::TailOrder::default(),
             checkpoint_urgent: false,
             checkpoint_dirty: false,
+            flushed_since_checkpoint: 0,
             checkpoint_failure: None,
             space_is_short: false,
             writes_in_flight: 0,
             retry: Vec::new(),
-            open_files: 0,
             scrub_at_ns: 0,
+            open_files: 0,
             started: false,
             stopping: false,
         };
@@ -111,8 +112,8 @@ impl Logs {
             next_ticket: 1,
             retention_at_ns: now.mono_ns + RETENTION_INTERVAL_NS,
             stalls: Stalls::default(),
-            keeps: false,
             scrub: Scrub::default(),
+            keeps: false,
             peers_recovered: false,
         };
         all.keeps = all.logs.iter().any(|log| log.settings.has_retention());

@@ -4,6 +4,7 @@
 //! Not here: the scan (`recover/scanning.rs`), the replay (`recover/replay.rs`), what is made durable
 //! (`recover/settle.rs`), step 9 (`start.rs`).
 
+mod passed;
 mod replay;
 mod scanning;
 mod settle;
@@ -21,6 +22,7 @@ use crate::snapshot::{self, Snapshot};
 use crate::turn::Turn;
 use crate::verdict::{Damaged, Scan};
 use crate::window::{Asked, Missing, Window};
+use passed::Passed;
 use ringway_wire::ids::LogKey;
 
 /// Chunks a recovering log holds at most, and how many are asked for at once.
@@ -68,6 +70,8 @@ pub(crate) struct Recovered {
     pub(crate) scanned_bytes: u64,
     /// Offset of the snapshot that was used.
     pub(crate) snapshot_offset: u64,
+    /// Frame bytes behind it.
+    pub(crate) replayed_bytes: u64,
 }
 
 /// What a step of recovery came to.
@@ -98,11 +102,13 @@ pub(crate) struct Recovery {
     snapshot: Option<Snapshot>,
     snapshot_offset: u64,
     replay_started: bool,
+    passed: Passed,
     quarantine: Quarantine,
     /// No list is there, or none that can be read.
     list_lost: bool,
     damaged: Vec<Damaged>,
     scanned_bytes: u64,
+    replayed_bytes: u64,
     result: Option<Recovered>,
     /// Segments whose tail is unproven until flushed.
     unproven: Vec<u64>,
@@ -133,10 +139,12 @@ impl Recovery {
             snapshot: None,
             snapshot_offset: 0,
             replay_started: false,
+            passed: Passed::default(),
             quarantine: Quarantine::default(),
             list_lost: true,
             damaged: Vec::new(),
             scanned_bytes: 0,
+            replayed_bytes: 0,
             result: None,
             unproven: Vec::new(),
             end: At::start_of(0, 0),

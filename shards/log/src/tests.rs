@@ -14,3 +14,4 @@ mod misplaced;
 mod poison;
 mod rules;
 mod scrub;
+mod start;

@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoint_urgent: bool,
     /// Something moved since the last checkpoint.
     pub(crate) checkpoint_dirty: bool,
+    /// Frame bytes flushed since the last checkpoint was asked for.
+    pub(crate) flushed_since_checkpoint: u64,
     /// Why the last checkpoint could not be written, until one is.
     pub(crate) checkpoint_failure: Option<Errno>,
     /// The operator was told that some log has no room to grow.
@@ -33,10 +35,10 @@ pub(crate) struct Shared {
     pub(crate) writes_in_flight: usize,
     /// Slots of logs that wait for time or memory, with the time to look again.
     pub(crate) retry: Vec<(u32, u64)>,
-    /// Segments open over all logs.
-    pub(crate) open_files: usize,
     /// When the scrub may read its next chunk.
     pub(crate) scrub_at_ns: u64,
+    /// Segments open over all logs.
+    pub(crate) open_files: usize,
     /// The step-9 checkpoints are durable: appends are possible.
     pub(crate) started: bool,
     /// A clean stop runs: no more appends.

@@ -6,8 +6,9 @@
 use super::{Phase, REPLAY_FRAMES_MAX, Recovery};
 use crate::checkpoint::Mark;
 use crate::event::LogEvent;
-use crate::scan::At;
+use crate::scan::{At, Placed};
 use crate::segment::{Segment, by_base, holder};
+use crate::snapshot::Snapshot;
 use crate::turn::Turn;
 use crate::verdict::{Scan, Step};
 
@@ -24,7 +25,6 @@ impl Recovery {
                 && !result.table.undone(snapshot.epoch, mark.offset)
                 && self.resume(mark).is_some()
         });
-        let stop = Some((self.segments[self.end.si].base, self.end.p));
         let at = match &good {
             Some(snapshot) => {
                 for told in &snapshot.segments {
@@ -54,8 +54,11 @@ impl Recovery {
             }
         };
         self.snapshot = good;
-        self.replay_started = false;
-        self.scan = Some(Scan::new(at, self.end.o, stop, None, false));
+        (self.replay_started, self.replayed_bytes) = (false, 0);
+        // What the scan went over is not read again.
+        let until = self.passed.from().unwrap_or(self.end);
+        let stop = Some((self.segments[until.si].base, until.p));
+        self.scan = Some(Scan::new(at, until.o, stop, None, false));
         self.enter(Phase::Replay)
     }
 
@@ -74,6 +77,39 @@ impl Recovery {
         }
     }
 
+    fn replay_frame(&mut self, placed: &Placed, turn: &mut Turn<'_>) {
+        self.tell_snapshot(turn);
+        self.segments[placed.si].note(&placed.head, placed.position);
+        self.replayed_bytes += u64::from(placed.head.frame_len);
+        turn.tell(LogEvent::Replayed(self.key, placed.head.batch_facts()));
+    }
+
+    /// Frames from `offset` on that the scan has seen.
+    fn replay_passed(&mut self, offset: u64, turn: &mut Turn<'_>) -> bool {
+        let passed = self.passed.take_from(offset);
+        // Nothing was read behind the snapshot: the first of them proves it.
+        let goes_on = |snapshot: &Snapshot, first: &Placed| {
+            let (mark, head) = (snapshot.mark, &first.head);
+            let linked =
+                mark.len == 0 || (head.prev_crc, head.prev_frame_len) == (mark.crc, mark.len);
+            head.base_offset == mark.offset && linked
+        };
+        let proved = self.snapshot.as_ref().is_none_or(|snapshot| match passed.first() {
+            Some(first) => goes_on(snapshot, first),
+            // The end itself is the one, or it would not have been begun with.
+            None => snapshot.mark.offset == self.end.o,
+        });
+        if !proved {
+            self.snapshot = None;
+            return self.start_replay(turn);
+        }
+        for placed in &passed {
+            self.replay_frame(placed, turn);
+        }
+        self.tell_snapshot(turn);
+        self.settle(turn)
+    }
+
     pub(super) fn replay_on(&mut self, turn: &mut Turn<'_>) -> bool {
         let Some(mut scan) = self.scan.take() else { return false };
         let mut left = REPLAY_FRAMES_MAX;
@@ -82,9 +118,7 @@ impl Recovery {
             let step = scan.step(&self.view(turn, table));
             match step {
                 Ok(Step::Frame(placed)) => {
-                    self.tell_snapshot(turn);
-                    self.segments[placed.si].note(&placed.head, placed.position);
-                    turn.tell(LogEvent::Replayed(self.key, placed.head.batch_facts()));
+                    self.replay_frame(&placed, turn);
                     left -= 1;
                     if left == 0 {
                         turn.retry(self.slot, 0);
@@ -98,9 +132,8 @@ impl Recovery {
                 }
                 Ok(Step::Damaged) => {}
                 Ok(Step::End) => {
-                    self.tell_snapshot(turn);
                     self.damaged.extend(scan.damaged);
-                    return self.settle(turn);
+                    return self.replay_passed(scan.at.o, turn);
                 }
                 Err(missing) => {
                     self.scan = Some(scan);

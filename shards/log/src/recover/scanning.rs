@@ -3,6 +3,7 @@
 //! Invariant: nothing is written here; the same disk gives the same end (D7).
 //! Not here: the accept rule (`scan.rs`), verdicts (`verdict.rs`), payload hashing (`payload.rs`).
 
+use super::passed::Passed;
 use super::{Phase, Recovered, Recovery};
 use crate::checkpoint::{Found, Mark};
 use crate::payload::PayloadCheck;
@@ -54,6 +55,7 @@ impl Recovery {
             None => At::start_of(0, self.segments[0].base),
         };
         self.scan = Some(Scan::new(at, w, None, reach, true));
+        self.passed = Passed::begin(at);
         let clean = match (&top, &best) {
             (Some(top), Some(best)) => {
                 let listed = turn.shared.facts.clean.contains(&(top.shard, top.generation));
@@ -69,7 +71,8 @@ impl Recovery {
         let table = self.source_table.take();
         let missing = loop {
             match scan.step(&self.view(turn, table.as_ref())) {
-                Ok(Step::Frame(_) | Step::Damaged) => {}
+                Ok(Step::Frame(placed)) => self.passed.add(placed),
+                Ok(Step::Damaged) => self.passed = Passed::default(),
                 Ok(Step::End) => break None,
                 Err(missing) => break Some(missing),
             }
@@ -118,6 +121,7 @@ impl Recovery {
         let epoch = table.greatest_epoch().max(scan.seen_epoch).max(counter) + 1;
         table.push(epoch, scan.next, scan.at.o);
         self.end = scan.at;
+        self.passed.end_at(&scan.at);
         let first = self.segments[0].base.min(self.end.o);
         let log_start = top.as_ref().map_or(first, |top| top.log_start);
         let unproven = scan.kept.iter().filter(|kept| kept.placed.head.last_offset() >= scan.w);
@@ -163,6 +167,7 @@ impl Recovery {
             new_quarantined: 0,
             scanned_bytes: 0,
             snapshot_offset: 0,
+            replayed_bytes: 0,
         });
         self.start_replay(turn)
     }

@@ -87,6 +87,7 @@ impl Recovery {
         result.quarantine = std::mem::take(&mut self.quarantine);
         result.scanned_bytes = self.scanned_bytes;
         result.snapshot_offset = self.snapshot_offset;
+        result.replayed_bytes = self.replayed_bytes;
         Progress::Ready(Box::new(result))
     }
 }
