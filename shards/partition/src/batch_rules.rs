@@ -38,14 +38,26 @@ pub(crate) fn check(bytes: &[u8], config: &TopicConfig, wall_ms: i64) -> Result<
     check_producer_header(header).map_err(refusal)?;
     producer(header)?;
     timestamps(header, config, wall_ms)?;
-    let sequenced = (header.producer_id() >= 0).then(|| Sequenced {
+    let sequenced = sequenced(header);
+    let compressed = header.attributes() & ATTRIBUTE_CODEC != 0;
+    Ok(Checked { sequenced, bytes: length, compressed })
+}
+
+fn sequenced(header: &KafkaHeader) -> Option<Sequenced> {
+    (header.producer_id() >= 0).then(|| Sequenced {
         producer_id: header.producer_id(),
         epoch: header.producer_epoch(),
         first: header.base_sequence(),
         last_offset_delta: header.last_offset_delta(),
-    });
-    let compressed = header.attributes() & ATTRIBUTE_CODEC != 0;
-    Ok(Checked { sequenced, bytes: length, compressed })
+    })
+}
+
+/// What a refused batch says about its producer; none when it is not whole: such bytes say nothing.
+pub(crate) fn sequenced_whole(bytes: &[u8]) -> Option<Sequenced> {
+    let batch = RecordBatchView::parse(bytes).ok()?;
+    let header = batch.header();
+    check_producer_header(header).and_then(|()| batch.check_crc()).ok()?;
+    sequenced(header)
 }
 
 /// CRC-32C of a batch that will not be appended (the append hashes in its copying pass).

@@ -20,6 +20,7 @@ mod produce;
 mod produce_rows;
 mod producer_ids;
 mod producer_state;
+mod refused_turns;
 pub mod request;
 mod rules;
 pub mod shard;

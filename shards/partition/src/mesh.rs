@@ -3,12 +3,14 @@
 //! Invariant: every `Ask` gets exactly one `Answer`; a tag is used again only after it.
 //! Not here: carrying messages (`runtime`, `sim`), which shard owns what (`wire/ids.rs`).
 
+use crate::batch_rules::sequenced_whole;
 use crate::deadlines::RowUse;
-use crate::produce_rows::release;
+use crate::produce_rows::{payload_bytes, release};
+use crate::refused_turns::out_of_turn;
 use crate::request::{MeshMessage, Payload, Reply, Request, RequestId};
 use crate::turn::Turn;
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::ids::ShardId;
+use ringway_wire::ids::{LogKey, ShardId};
 use std::collections::BTreeMap;
 
 /// Who waits for an answer.
@@ -25,6 +27,23 @@ pub(crate) enum Waiter {
 struct Asked {
     to: ShardId,
     waiter: Waiter,
+}
+
+/// A batch that another shard owns is to be passed on. One that there is no room for keeps its turn here,
+/// because its owner never hears of it. The sequence that it would pass by, if it would.
+fn take_turn(turn: &mut Turn<'_>, key: LogKey, payload: &Payload, full: bool) -> Option<i32> {
+    let Turn { ground, blocks, now, .. } = turn;
+    if !full && ground.turns.is_empty() {
+        return None;
+    }
+    let batch = sequenced_whole(payload_bytes(blocks, payload))?;
+    let expected = ground.turns.expected(key, batch, now.mono_ns);
+    if full {
+        ground.turns.keep(key, batch, now.mono_ns);
+    } else if expected.is_none() {
+        ground.turns.forget(key, batch.producer_id);
+    }
+    expected
 }
 
 /// Tags in use.
@@ -49,12 +68,24 @@ impl Mesh {
         to: ShardId,
         request: Request,
     ) {
-        if self.asked.len() >= turn.ground.config.waiting_rows_max {
+        let full = self.asked.len() >= turn.ground.config.waiting_rows_max;
+        let mut expected = None;
+        if let Request::Produce { key, payload, .. } = &request {
+            expected = take_turn(turn, *key, payload, full);
+        }
+        if full || expected.is_some() {
             if let Request::Produce { payload, .. } = &request {
                 release(turn.blocks, payload);
             }
-            let message = format!("{} requests wait for other shards already", self.asked.len());
-            return turn.refuse(id, ErrorCode::RequestTimedOut, message);
+            let (code, message) = match expected {
+                Some(first) => (ErrorCode::OutOfOrderSequenceNumber, out_of_turn(first)),
+                None => {
+                    let waiting = self.asked.len();
+                    let message = format!("{waiting} requests wait for other shards already");
+                    (ErrorCode::RequestTimedOut, message)
+                }
+            };
+            return turn.refuse(id, code, message);
         }
         let tag = self.ask(turn, to, Waiter::Door(id), request);
         self.by_door.insert(id, tag);

@@ -6,8 +6,9 @@
 use crate::batch_rules::{self, Checked};
 use crate::job::unkeyed;
 use crate::partition::Partition;
-use crate::produce_rows::{Held, Keys, Produce, Unflushed, payload_hold, release};
-use crate::producer_state::Verdict;
+use crate::produce_rows::{Held, Keys, Produce, Unflushed, payload_bytes, release};
+use crate::producer_state::{Sequenced, Verdict};
+use crate::refused_turns::{RefusedTurns, out_of_turn};
 use crate::request::{Job, Payload, Reply, RequestId};
 use crate::turn::{Ground, Turn};
 use ringway_log::blocks::Blocks;
@@ -15,7 +16,7 @@ use ringway_log::io::Now;
 use ringway_log::logs::{AppendError, AppendFacts, Batch};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::LogKey;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Partitions with held produces.
 #[derive(Default)]
@@ -50,8 +51,7 @@ impl HeldProduces {
         let key = produce.key;
         if let Err((code, message)) = admit(turn.ground, &produce) {
             turn.ground.counts.refused_batches += 1;
-            release(turn.blocks, &produce.payload);
-            return turn.refuse(id, code, message);
+            return refuse(turn, id, &produce, code, message);
         }
         let partition = turn.ground.partitions.get_mut(key);
         if partition.is_some_and(|partition| !partition.held.is_empty()) {
@@ -77,7 +77,8 @@ impl HeldProduces {
             }
             Attempt::Refused(code, message) => {
                 turn.ground.counts.refused_batches += 1;
-                turn.refuse(id, code, message);
+                refuse(turn, id, &held.produce, code, message);
+                return None;
             }
             Attempt::Wait(row) => wait(turn, key, row),
         }
@@ -95,8 +96,7 @@ impl HeldProduces {
             if let Some(held) = partition.held.remove(at) {
                 self.rows -= 1;
                 turn.ground.counts.refused_batches += 1;
-                release(turn.blocks, &held.produce.payload);
-                turn.refuse(held.id, ErrorCode::InvalidRecord, message);
+                refuse(turn, held.id, &held.produce, ErrorCode::InvalidRecord, message);
             }
         } else {
             partition.held[at].keys = Keys::Sound;
@@ -107,9 +107,8 @@ impl HeldProduces {
     fn hold(&mut self, turn: &mut Turn<'_>, held: Held) {
         let key = held.produce.key;
         if self.rows >= turn.ground.config.waiting_rows_max {
-            release(turn.blocks, &held.produce.payload);
             let message = format!("{} produces wait for room already", self.rows);
-            return turn.refuse(held.id, ErrorCode::RequestTimedOut, message);
+            return refuse(turn, held.id, &held.produce, ErrorCode::RequestTimedOut, message);
         }
         let Some(partition) = turn.ground.partitions.get_mut(key) else {
             unreachable!("admitted for {key}")
@@ -158,27 +157,20 @@ impl HeldProduces {
     fn expire(&mut self, turn: &mut Turn<'_>, key: LogKey, next: &mut Option<u64>) {
         let now_ns = turn.now.mono_ns;
         let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
-        let mut expired = Vec::new();
-        let before = partition.held.len();
-        partition.held.retain(|held| {
-            let late = held.produce.deadline_ns < now_ns;
-            if late {
-                expired.push((held.id, payload_hold(&held.produce.payload)));
-            } else {
-                let due = held.produce.deadline_ns.saturating_add(1);
-                *next = Some(next.map_or(due, |n: u64| n.min(due)));
-            }
-            !late
-        });
-        self.rows -= before - partition.held.len();
+        let late = |held: &Held| held.produce.deadline_ns < now_ns;
+        let mut expired = VecDeque::new();
+        if partition.held.iter().any(late) {
+            (expired, partition.held) = partition.held.drain(..).partition(late);
+        }
+        let dues = partition.held.iter().map(|held| held.produce.deadline_ns.saturating_add(1));
+        *next = dues.chain(*next).min();
+        self.rows -= expired.len();
         if partition.held.is_empty() {
             self.keys.remove(&key);
         }
-        for (id, slice) in expired {
-            if let Some(slice) = slice {
-                turn.blocks.release(slice);
-            }
-            turn.refuse(id, ErrorCode::RequestTimedOut, "no room in the log before the deadline");
+        for Held { id, produce, .. } in expired {
+            let message = "no room in the log before the deadline";
+            refuse(turn, id, &produce, ErrorCode::RequestTimedOut, message);
         }
     }
 
@@ -208,8 +200,7 @@ impl HeldProduces {
             turn.refuse(row.id, code, message);
         }
         for row in held {
-            release(turn.blocks, &row.produce.payload);
-            turn.refuse(row.id, code, message);
+            refuse(turn, row.id, &row.produce, code, message);
         }
     }
 
@@ -218,11 +209,31 @@ impl HeldProduces {
         while let Some(key) = self.keys.pop_first() {
             while let Some(held) = pop_held(turn, key) {
                 self.rows -= 1;
-                release(turn.blocks, &held.produce.payload);
-                turn.refuse(held.id, ErrorCode::NotLeaderOrFollower, "the broker is stopping");
+                let message = "the broker is stopping";
+                refuse(turn, held.id, &held.produce, ErrorCode::NotLeaderOrFollower, message);
             }
         }
     }
+}
+
+/// Tells a producer no. What it sent later may not begin in its place: the turn is kept.
+fn refuse(
+    turn: &mut Turn<'_>,
+    id: RequestId,
+    produce: &Produce,
+    code: ErrorCode,
+    message: impl Into<String>,
+) {
+    let Turn { ground, blocks, now, .. } = turn;
+    if let Some(batch) = batch_rules::sequenced_whole(payload_bytes(blocks, &produce.payload)) {
+        let (key, now_ns) = (produce.key, now.mono_ns);
+        let partition = ground.partitions.get(key);
+        if !partition.is_some_and(|own| own.producers.knows(batch.producer_id, now_ns)) {
+            ground.turns.keep(key, batch, now_ns);
+        }
+    }
+    release(turn.blocks, &produce.payload);
+    turn.refuse(id, code, message);
 }
 
 fn pop_held(turn: &mut Turn<'_>, key: LogKey) -> Option<Held> {
@@ -298,7 +309,7 @@ fn wait(turn: &mut Turn<'_>, key: LogKey, row: Unflushed) {
 
 fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> Attempt {
     let Held { id, produce, keys } = held;
-    let Ground { partitions, logs, counts, appended, .. } = ground;
+    let Ground { partitions, logs, counts, appended, turns, .. } = ground;
     let Some(partition) = partitions.get_mut(produce.key) else {
         let message = format!("{} is gone", produce.key);
         return Attempt::Refused(ErrorCode::UnknownTopicOrPartition, message);
@@ -327,7 +338,7 @@ fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> At
     let answered = produce.acks == 0;
     let id = *id;
     if let Some(sequenced) = checked.sequenced {
-        match partition.producers.check(sequenced, now.mono_ns) {
+        match judge(partition, turns, sequenced, now.mono_ns) {
             Verdict::New => {}
             Verdict::Refused(code, message) => return Attempt::Refused(code, message),
             Verdict::Duplicate { base_offset, last_offset, append_time_ns } => {
@@ -366,6 +377,9 @@ fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> At
     *appended = true;
     counts.produced_batches += 1;
     let flushed = partition.leader.high_watermark();
+    if let Some(sequenced) = checked.sequenced {
+        turns.forget(produce.key, sequenced.producer_id);
+    }
     record(partition, &checked, done.base_offset, done.append_time_ns, now, flushed);
     Attempt::Wait(Unflushed {
         id,
@@ -375,6 +389,18 @@ fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> At
         append_time_ns: done.append_time_ns,
         bytes: checked.bytes,
     })
+}
+
+/// Whether a batch is its producer's next, also when the log knows no other of it.
+fn judge(partition: &Partition, turns: &RefusedTurns, batch: Sequenced, now_ns: u64) -> Verdict {
+    let verdict = partition.producers.check(batch, now_ns);
+    if verdict != Verdict::New || partition.producers.knows(batch.producer_id, now_ns) {
+        return verdict;
+    }
+    match turns.expected(partition.key, batch, now_ns) {
+        Some(first) => Verdict::Refused(ErrorCode::OutOfOrderSequenceNumber, out_of_turn(first)),
+        None => Verdict::New,
+    }
 }
 
 fn record(
@@ -401,12 +427,5 @@ fn code_of(error: &AppendError) -> ErrorCode {
             ErrorCode::KafkaStorageError
         }
         AppendError::Unknown => ErrorCode::UnknownTopicOrPartition,
-    }
-}
-
-fn payload_bytes<'a>(blocks: &'a Blocks, payload: &'a Payload) -> &'a [u8] {
-    match payload {
-        Payload::Received(slice) => blocks.bytes(*slice),
-        Payload::Owned(bytes) => bytes,
     }
 }

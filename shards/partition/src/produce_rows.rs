@@ -4,7 +4,7 @@
 //! Not here: what happens to them (`produce.rs`).
 
 use crate::request::{Payload, RequestId};
-use ringway_log::blocks::{Blocks, Slice};
+use ringway_log::blocks::Blocks;
 use ringway_wire::ids::LogKey;
 
 /// A produce as asked.
@@ -49,17 +49,17 @@ pub(crate) struct Unflushed {
     pub(crate) bytes: u32,
 }
 
-/// The hold a payload carries.
-pub(crate) fn payload_hold(payload: &Payload) -> Option<Slice> {
-    match payload {
-        Payload::Received(slice) => Some(*slice),
-        Payload::Owned(_) => None,
+/// Gives a payload's hold back.
+pub(crate) fn release(blocks: &mut Blocks, payload: &Payload) {
+    if let Payload::Received(slice) = payload {
+        blocks.release(*slice);
     }
 }
 
-/// Gives a payload's hold back.
-pub(crate) fn release(blocks: &mut Blocks, payload: &Payload) {
-    if let Some(slice) = payload_hold(payload) {
-        blocks.release(slice);
+/// The batch.
+pub(crate) fn payload_bytes<'a>(blocks: &'a Blocks, payload: &'a Payload) -> &'a [u8] {
+    match payload {
+        Payload::Received(slice) => blocks.bytes(*slice),
+        Payload::Owned(bytes) => bytes,
     }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Flushed batches remembered per producer: Kafka's number, and the most a client has in flight.
 const WINDOW: usize = 5;
 /// `producer.id.expiration.ms`, in ns.
-const EXPIRE_NS: u64 = 86_400_000 * 1_000_000;
+pub(crate) const EXPIRE_NS: u64 = 86_400_000 * 1_000_000;
 /// Producers remembered per partition; beyond it the longest silent ones go.
 const PRODUCERS_MAX: usize = 65_536;
 /// First size at which expired producers are looked for.
@@ -113,6 +113,12 @@ impl ProducerStates {
             }
             Some(_) | None => Verdict::New,
         }
+    }
+
+    /// Whether there is anything to hold a batch of this producer against.
+    pub(crate) fn knows(&self, producer_id: i64, now_ns: u64) -> bool {
+        let producer = self.producers.get(&producer_id);
+        producer.is_some_and(|producer| now_ns.saturating_sub(producer.touched_ns) <= EXPIRE_NS)
     }
 
     /// The batch was appended at `base_offset`; everything below `flushed` is on disk.

@@ -10,6 +10,7 @@ use crate::log_events;
 use crate::openings::Openings;
 use crate::partition::Partitions;
 use crate::produce_rows::Produce;
+use crate::refused_turns::RefusedTurns;
 use crate::request::{
     GroupRequest, Input, JobResult, LogFacts, MeshMessage, MetaAnswer, Out, Reply, Request,
     RequestId,
@@ -71,6 +72,7 @@ impl Shard {
             catalog,
             logs,
             partitions,
+            turns: RefusedTurns::default(),
             leader_epoch,
             counts: ShardCounts::default(),
             serving: false,

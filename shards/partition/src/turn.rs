@@ -5,6 +5,7 @@
 
 use crate::catalog::Catalog;
 use crate::partition::Partitions;
+use crate::refused_turns::RefusedTurns;
 use crate::request::{Fetched, MeshMessage, MetaOp, Notice, Out, Reply, RequestId};
 use crate::shard_config::{ShardConfig, ShardCounts};
 use ringway_log::blocks::Blocks;
@@ -55,6 +56,7 @@ pub(crate) struct Ground {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) logs: Logs,
     pub(crate) partitions: Partitions,
+    pub(crate) turns: RefusedTurns,
     /// Kafka's leader epoch of this life; one number for all partitions while the node is alone.
     pub(crate) leader_epoch: i32,
     pub(crate) counts: ShardCounts,

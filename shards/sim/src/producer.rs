@@ -17,8 +17,6 @@ struct Lane {
     target: usize,
     next_sequence: i32,
     batches: VecDeque<Row>,
-    /// Something was acknowledged under this identity.
-    begun: bool,
     /// A batch failed: nothing more until all answers are here, then everything again.
     failed: bool,
 }
@@ -187,12 +185,7 @@ impl Producer {
             ErrorCode::None => {
                 around.checker.acked(hash, key, base);
                 lane.batches.remove(place);
-                let begun = std::mem::replace(&mut lane.begun, true);
-                if place > 0 && self.idempotent && !begun && lane.failed {
-                    // Its first batches were refused, and a log takes any first sequence of a producer it
-                    // does not know, as Kafka does: what was refused can only go under a new identity.
-                    self.abandon();
-                } else if place > 0 && self.idempotent {
+                if place > 0 && self.idempotent {
                     around.checker.fail("D2", || {
                         format!("{key}: a later batch was acknowledged first, at {base}")
                     });
@@ -233,7 +226,6 @@ impl Producer {
             lane.batches.clear();
             lane.next_sequence = 0;
             lane.failed = false;
-            lane.begun = false;
         }
         self.waiting.clear();
         self.identity = None;

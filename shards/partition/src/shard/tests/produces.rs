@@ -202,6 +202,67 @@ fn i2_gaps_are_out_of_order() {
 }
 
 #[test]
+fn i3_a_batch_refused_before_its_log_knows_the_producer_comes_first() {
+    let mut world = World::new(1);
+    let topic = world.topic("t", 1, &[("min.insync.replicas", "2")]);
+    let key = log(topic);
+    let ask = |world: &mut World, batch: Vec<u8>| {
+        let request = world.produce_request(key, -1, batch);
+        let id = world.ask(0, request);
+        world.code(id)
+    };
+    assert_eq!(ask(&mut world, sequenced(4, 0, 0, 10)), ErrorCode::NotEnoughReplicas);
+    assert_eq!(ask(&mut world, sequenced(5, 0, 70, 1)), ErrorCode::NotEnoughReplicas);
+    world.set_config(topic, "min.insync.replicas", "1");
+    let later = ask(&mut world, sequenced(4, 0, 10, 10));
+    assert_eq!(later, ErrorCode::OutOfOrderSequenceNumber, "it was under way behind the first");
+    assert_eq!(
+        ask(&mut world, sequenced(6, 0, 33, 1)),
+        ErrorCode::None,
+        "nothing of it was refused"
+    );
+    for batch in [sequenced(4, 0, 0, 10), sequenced(4, 0, 10, 10), sequenced(5, 0, 70, 1)] {
+        assert_eq!(ask(&mut world, batch), ErrorCode::None);
+    }
+    let corrupt = |first| {
+        let mut batch = sequenced(8, 0, first, 1);
+        let last = batch.len() - 1;
+        batch[last] ^= 1;
+        batch
+    };
+    assert_eq!(ask(&mut world, corrupt(0)), ErrorCode::CorruptMessage);
+    assert_eq!(ask(&mut world, sequenced(8, 0, 1, 1)), ErrorCode::None, "its bytes say nothing");
+    world.finish();
+}
+
+#[test]
+fn i3_a_batch_whose_deadline_passes_before_its_log_is_open_comes_first() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[]));
+    world.disk.hold_writes = true;
+    let late = Request::Produce {
+        key,
+        acks: -1,
+        deadline_ns: world.now().mono_ns.saturating_sub(1),
+        payload: Payload::Owned(sequenced(4, 0, 0, 10)),
+        encoding: 3,
+    };
+    let late = world.ask(0, late);
+    assert_eq!(world.code(late), ErrorCode::RequestTimedOut);
+    world.release_disk();
+    for (batch, code) in [
+        (sequenced(4, 0, 10, 10), ErrorCode::OutOfOrderSequenceNumber),
+        (sequenced(4, 0, 0, 10), ErrorCode::None),
+        (sequenced(4, 0, 10, 10), ErrorCode::None),
+    ] {
+        let request = world.produce_request(key, -1, batch);
+        let id = world.ask(0, request);
+        assert_eq!(world.code(id), code);
+    }
+    world.finish();
+}
+
+#[test]
 fn i6_a_crash_forgets_no_producer() {
     let mut world = World::new(1);
     let key = log(world.topic("t", 1, &[]));
