@@ -265,7 +265,11 @@ impl ColdRead {
                 continue;
             }
             let view = self.view(log, blocks);
-            match view.next(&self.at)? {
+            let (end_segment, end, _) = log.flushed;
+            let behind = |placed: &Placed| {
+                placed.is_behind(log.segments[placed.si].base, Some((end_segment, end)))
+            };
+            match view.next(&self.at)?.filter(|placed| !behind(placed)) {
                 Some(placed) if !self.reached(&placed) => self.at.advance(&placed),
                 Some(placed) => {
                     if let Some(step) = self.found(placed, upto) {

@@ -46,9 +46,9 @@ impl Log {
             return ReadStart::Empty;
         }
         if let Some(entry) = self.quarantine.find(from) {
-            // A range is told once its name is durable (Q1).
+            // A range is told once its name is durable (Q1). A poisoned log names it to nobody but its readers.
             let until = entry.to;
-            return if self.quarantine.is_saved() {
+            return if self.quarantine.is_saved() || self.is_poisoned() {
                 ReadStart::Quarantined { until }
             } else {
                 ReadStart::Busy

@@ -68,6 +68,12 @@ impl Placed {
     pub(crate) fn end(&self) -> u64 {
         self.position + u64::from(self.head.frame_len)
     }
+
+    /// Whether it reaches behind the log's end, in the segment `base`: what came to lie there is written
+    /// over by the next groups.
+    pub(crate) fn is_behind(&self, base: u64, end: Option<(u64, u64)>) -> bool {
+        end.is_some_and(|(segment, position)| base == segment && self.end() > position)
+    }
 }
 
 /// Segments of a log and the part of their bytes that is in memory.

@@ -198,7 +198,9 @@ impl Scan {
             let next = self.at.o;
             return Ok(self.end(Verdict::Stopped, next));
         }
-        if let Some(placed) = view.next(&self.at)? {
+        if let Some(placed) = view.next(&self.at)?
+            && !placed.is_behind(view.segments[placed.si].base, self.stop)
+        {
             self.accepted(placed);
             return Ok(Step::Frame(placed));
         }
@@ -255,11 +257,13 @@ impl Scan {
         let sealed = broken + 1 < view.segments.len();
         loop {
             let file_bytes = view.file_bytes(look.si)?;
-            let far = match self.reach {
-                Some(l) if !sealed && look.si == broken => {
+            let far = match (self.stop, self.reach) {
+                // What lies behind the log's end is written over by the next groups.
+                (Some((segment, end)), _) if view.segments[look.si].base == segment => end,
+                (None, Some(l)) if !sealed && look.si == broken => {
                     align_up(self.at.p, view.rules.block) + LOOK_AHEAD_GROUPS * l
                 }
-                _ => file_bytes,
+                (Some(_) | None, _) => file_bytes,
             };
             let far = far.min(file_bytes);
             while look.position < far {
@@ -310,7 +314,8 @@ impl Scan {
         let floor = self.at.floor;
         let fits = view.epoch_fits(base, head.log_epoch, floor);
         self.met.stale_headers += u64::from(!fits);
-        if !head.is_sound(view.rules.key) || base < self.at.o || !fits {
+        let behind = placed.is_behind(view.segments[placed.si].base, self.stop);
+        if !head.is_sound(view.rules.key) || base < self.at.o || !fits || behind {
             return;
         }
         if !own {
@@ -367,8 +372,12 @@ impl Scan {
             self.at = At { si: self.at.si + 1, p: 0, o: damaged.to, any: true, ..self.at };
             return Step::Damaged;
         }
-        if self.stop.is_some() {
+        if let Some((end_segment, end)) = self.stop {
             damaged.to = self.w;
+            if end_segment == segment {
+                // The log goes on in this segment, behind its end as it is known now.
+                damaged.until = end.max(p);
+            }
             self.damaged.push(damaged);
             let next = self.w;
             return self.end(Verdict::RotToEnd, next);

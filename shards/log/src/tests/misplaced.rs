@@ -5,8 +5,9 @@
 
 use super::life::{KEY, World, batch, settings};
 use crate::index::{IndexEntry, SparseIndex};
-use crate::io::{SegmentName, SmallFile};
+use crate::io::{EIO, SegmentName, SmallFile};
 use crate::logs::LogSettings;
+use crate::read::ReadStart;
 use crate::snapshot;
 
 const BLOCK: usize = 4096;
@@ -67,6 +68,46 @@ fn a_reader_is_told_of_every_offset_below_the_end() {
         }
         let lost: u64 = world.read_all(1 << 20).1.iter().map(|(from, to)| to - from).sum();
         assert!(lost <= 4, "{one} and {other}: {lost} of 10 lost");
+    }
+}
+
+/// Behind a range that reached to the flushed end the log goes on in the same segment.
+#[test]
+fn what_follows_a_lost_end_is_found_or_named_although_it_is_damaged_too() {
+    let mut world = blocks(10);
+    world.stop();
+    let zeros = vec![0; BLOCK];
+    for block in 5..10 {
+        world.disk.overwrite(segment(0), block * BLOCK, &zeros);
+    }
+    world.start();
+    assert_eq!(world.read_all(1 << 20).1, [(5, 10)]);
+    for n in 10..12 {
+        world.append_wait(&batch(1, &[n; 3000], 5));
+        world.flush();
+    }
+    world.stop();
+    world.disk.overwrite(segment(0), 10 * BLOCK, &zeros);
+    world.start();
+    assert!(world.read(10, 1).is_err(), "damaged, and named");
+    assert_eq!(world.read(11, 1).map(|frames| frames[0].0), Ok(11));
+}
+
+#[test]
+fn a_poisoned_log_tells_every_reader_of_damage() {
+    let mut world = blocks(10);
+    world.stop();
+    world.start();
+    world.disk.overwrite(segment(0), 2 * BLOCK, &vec![0; BLOCK]);
+    world.append_wait(&batch(1, &[1; 100], 5));
+    world.disk.fail_write = Some(Err(EIO));
+    for _ in 0..100 {
+        world.turn(100);
+    }
+    assert_eq!(world.poisoned, [KEY]);
+    for _ in 0..3 {
+        assert!(matches!(world.read(2, 1), Err(ReadStart::Quarantined { until: 3 })));
+        assert_eq!(world.read(3, 1).map(|frames| frames[0].0), Ok(3));
     }
 }
 
