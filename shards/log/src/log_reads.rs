@@ -222,7 +222,9 @@ impl Log {
     fn name_damage(&mut self, range: Damaged, finder: Finder, turn: &mut Turn<'_>) {
         let entry = range.found(finder, turn.now.wall_ns);
         if self.quarantine.add(entry) {
-            turn.shared.counts.scrub_found += u64::from(finder == Finder::Scrub);
+            if finder == Finder::Scrub {
+                turn.scrub_found(range.damage);
+            }
             turn.tell(LogEvent::Warning(entry.line(self.key)));
             self.save_quarantine(turn);
         }

@@ -6,12 +6,15 @@
 use crate::cold::Want;
 use crate::event::LogEvent;
 use crate::log::Log;
+use crate::quarantine::Damage;
 use crate::segment::{Segment, by_base};
 use crate::turn::Turn;
 use std::collections::VecDeque;
 
 /// How soon a scrub that lacks memory or waits for its turn looks again.
 const MEMORY_WAIT_NS: u64 = 100_000_000;
+/// A device that gives no bytes may be away for a while: not everything on it is to be named damaged.
+const UNREADABLE_WAIT_NS: u64 = 10_000_000_000;
 const NS_PER_S: u64 = 1_000_000_000;
 /// Odd, so that successive starts begin all over the list.
 const STEP: usize = 0x9E37_79B1;
@@ -91,6 +94,14 @@ impl Scrub {
 }
 
 impl Turn<'_> {
+    /// A scrub has named damage.
+    pub(crate) fn scrub_found(&mut self, damage: Damage) {
+        self.shared.counts.scrub_found += 1;
+        if damage == Damage::Unreadable {
+            self.shared.scrub_at_ns = self.now.mono_ns + UNREADABLE_WAIT_NS;
+        }
+    }
+
     /// 0: the scrub may read so many bytes now. Else how long it has to wait.
     pub(crate) fn scrub_wait_ns(&mut self, bytes: u64) -> u64 {
         let now_ns = self.now.mono_ns;

@@ -7,7 +7,10 @@ use crate::disk::Disk;
 use ringway_log::blocks::{Blocks, BLOCK_BYTES};
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{IoOut, Now};
-use ringway_log::logs::{AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig, ReadFailure, ReadStart, ReadTicket, Upkeep};
+use ringway_log::logs::{
+    AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig, ReadFailure,
+    ReadStart, ReadTicket, Upkeep,
+};
 use ringway_log::read::FrameList;
 use ringway_wire::ids::LogKey;
 use std::sync::Arc;
