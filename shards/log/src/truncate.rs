@@ -90,7 +90,10 @@ impl Log {
     pub(crate) fn plan_truncation_end(&mut self, turn: &mut Turn<'_>) {
         match self.truncation {
             Some(Truncation::Checkpoints(_)) => turn.shared.checkpoint_urgent = true,
-            Some(Truncation::Aside) if !self.has_beyond() => self.truncation_done(turn),
+            // An old list would hide what is appended where its ranges were.
+            Some(Truncation::Aside) if !self.has_beyond() && self.quarantine.is_saved() => {
+                self.truncation_done(turn);
+            }
             Some(Truncation::Wanted(_) | Truncation::Seeking(_) | Truncation::Aside) | None => {}
         }
     }
