@@ -53,7 +53,7 @@ pub(crate) enum ColdStep {
     /// A read-ahead is in flight that must end first.
     Wait,
     /// Damage was found: durable in the list before the read goes on.
-    Damaged(Damaged),
+    Damaged(Vec<Damaged>),
     Done(Outcome),
 }
 
@@ -66,6 +66,16 @@ struct Partial {
     first_slice: usize,
     /// The device did not give all of it.
     unreadable: bool,
+}
+
+/// A break that is being judged, to the end of its segment: whoever meets it, all of it is named at once,
+/// so that the next reader and the next start name the same.
+struct Repair {
+    scan: Scan,
+    /// The broken segment.
+    base: u64,
+    /// Where the walk goes on; none: the scan has not gone over the break yet.
+    resume: Option<At>,
 }
 
 /// One read.
@@ -84,7 +94,7 @@ pub(crate) struct ColdRead {
     partial: Option<Partial>,
     restarting: bool,
     retried: bool,
-    repair: Option<Scan>,
+    repair: Option<Repair>,
     /// Damage that was met and waits to be durable in the list.
     pub(crate) damage: Option<Damaged>,
     pub(crate) forgotten: bool,
@@ -397,14 +407,16 @@ impl ColdRead {
                 return Ok(Some(ColdStep::Wait));
             }
             let head = &placed.head;
-            return Ok(Some(ColdStep::Damaged(Damaged {
+            // Behind a recorded gap the walk stands before it.
+            self.at.o = head.base_offset;
+            return Ok(Some(ColdStep::Damaged(vec![Damaged {
                 segment: base,
                 at: placed.position,
                 until: placed.end(),
                 from: head.base_offset,
                 to: head.next_offset(),
                 damage: if partial.unreadable { Damage::Unreadable } else { Damage::Payload },
-            })));
+            }])));
         }
         if self.is_scrub() {
             // Should the next one be read again, then not this one too.
@@ -446,36 +458,48 @@ impl ColdRead {
             return Some(ColdStep::Wait);
         }
         let (segment, position, offset) = log.flushed;
-        self.repair = Some(Scan::new(self.at, offset, Some((segment, position)), None, false));
+        let scan = Scan::new(self.at, offset, Some((segment, position)), None, false);
+        let base = log.segments[self.at.si].base;
+        self.repair = Some(Repair { scan, base, resume: None });
         None
     }
 
-    /// Finds how far the damage reaches.
+    /// Goes over the break, then on to the end of its segment.
     fn repair_on(
         &mut self,
         log: &ColdLog<'_>,
         blocks: &Blocks,
     ) -> Result<Option<ColdStep>, Missing> {
-        let Some(mut scan) = self.repair.take() else { return Ok(None) };
-        let step = scan.step(&self.view(log, blocks));
-        match step {
-            Err(missing) => {
-                self.repair = Some(scan);
-                Err(missing)
-            }
-            Ok(Step::Frame(_) | Step::Damaged | Step::End) => {
-                self.at = scan.at;
-                match scan.damaged.pop().filter(|range| range.to > range.from) {
-                    Some(range) => Ok(Some(ColdStep::Damaged(range))),
-                    None if matches!(step, Ok(Step::End)) => Ok(Some(self.finish())),
-                    None => Ok(None),
+        let Some(mut repair) = self.repair.take() else { return Ok(None) };
+        let ended = loop {
+            let ended = match repair.scan.step(&self.view(log, blocks)) {
+                Err(missing) => {
+                    self.repair = Some(repair);
+                    return Err(missing);
                 }
+                Ok(step) => matches!(step, Step::End),
+            };
+            let first = repair.resume.is_none();
+            repair.resume.get_or_insert(repair.scan.at);
+            if ended || log.segments[repair.scan.at.si].base != repair.base {
+                break ended && first;
             }
-        }
+        };
+        self.at = repair.resume.unwrap_or(repair.scan.at);
+        let mut ranges = repair.scan.damaged;
+        ranges.retain(|range| range.to > range.from);
+        Ok(match ranges.is_empty() {
+            false => Some(ColdStep::Damaged(ranges)),
+            true if ended => Some(self.finish()),
+            true => None,
+        })
     }
 
     /// The damage is durable in the list: what the reader is told.
     pub(crate) fn after_damage(&mut self, range: &Damaged) -> Option<Outcome> {
+        if range.from > self.at.o && !self.is_scrub() {
+            return None;
+        }
         match self.want {
             Want::Frames { from, .. } if from >= range.to => None,
             Want::Frames { .. } if self.frames.frames.is_empty() => {

@@ -186,13 +186,13 @@ impl Log {
                     self.fetch(at, missing, turn);
                     return;
                 }
-                ColdStep::Damaged(range) => {
+                ColdStep::Damaged(ranges) => {
                     let finder = if read.is_scrub() { Finder::Scrub } else { Finder::Read };
-                    self.name_damage(range, finder, turn);
-                    let read = &mut self.reads[at];
-                    if read.damage.is_none() {
-                        read.damage = Some(range);
+                    for range in &ranges {
+                        self.name_damage(*range, finder, turn);
                     }
+                    let read = &mut self.reads[at];
+                    read.damage = read.damage.or(ranges.first().copied());
                 }
                 ColdStep::Done(outcome) => {
                     self.end_read(at, outcome, turn);
