@@ -9,7 +9,7 @@ use crate::shrink::Only;
 
 /// Told with `--help` and after a mistake.
 pub const USAGE: &str =
-    "usage: ringway-sim [--seeds N] [--seed N] [--profile crash|eio|space|liar|mixed]
+    "usage: ringway-sim [--seeds N] [--seed N] [--profile crash|eio|space|rot|liar|mixed]
                    [--jobs N] [--trace] [--mutant NAME] [--violations N] [--twice]
                    [--only PART]
        ringway-sim --flip | --damage | --enumerate [--jobs N] [--mutant NAME]

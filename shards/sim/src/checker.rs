@@ -2,8 +2,12 @@
 //! every reply during a life. D1–D9 are the invariants of `docs/testing.md`.
 //! Owner: the world.
 //! Invariant: it knows only what clients sent and were told, and what the log's own reads give back.
-//! Not here: reading the log (`world.rs`), histories of real clients (`history.rs`).
+//! Not here: reading the log (`reader.rs`), damaged media (`checker/harm.rs`), histories of real clients
+//! (`history.rs`).
 
+mod harm;
+
+use self::harm::{Harm, is_there, whole};
 use crate::room::{FrameSeen, ReadLog};
 use ringway_wire::ids::LogKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,19 +21,30 @@ pub struct Violation {
     pub detail: String,
 }
 
+/// Where a log may say that it is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// Nowhere: the medium keeps what it was given.
+    Never,
+    /// Where it was harmed, and there alone.
+    Harmed,
+    /// Anywhere: the device lies.
+    Anywhere,
+}
+
 /// What holds on a device like this seed's.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// What was acknowledged or shown is kept (D1, D9 over a restart).
     pub promises: bool,
     /// Ranges may be quarantined.
-    pub quarantine: bool,
+    pub quarantine: Quarantine,
 }
 
 impl Default for Rules {
     /// A device that keeps the contract.
     fn default() -> Rules {
-        Rules { promises: true, quarantine: false }
+        Rules { promises: true, quarantine: Quarantine::Never }
     }
 }
 
@@ -59,10 +74,13 @@ struct Shadow {
     /// Greatest high watermark told.
     exposed_end: u64,
     log_start: u64,
+    /// Where the last recovery ended it.
+    end: u64,
     /// Ranges that the last recovery called damaged.
     quarantined: Vec<(u64, u64)>,
     /// Sent, and in no recovered log so far.
     missing: BTreeSet<u64>,
+    harm: Harm,
 }
 
 /// Counts of what was seen.
@@ -138,12 +156,18 @@ impl Checker {
                 return;
             }
             let damaged = shadow.quarantined.iter().any(|(from, to)| (*from..*to).contains(&base));
+            if base >= shadow.log_start && damaged && self.rules.quarantine == Quarantine::Harmed {
+                return self.acked_in_damage(hash, key, base, records);
+            }
             if base >= shadow.log_start && !damaged {
                 self.fail("D1", || {
                     format!("{key}: ack at {base}, an offset that another batch holds since the recovery")
                 });
             }
             return;
+        }
+        if base < shadow.end && self.rules.quarantine == Quarantine::Harmed {
+            return self.acked_in_damage(hash, key, base, records);
         }
         let other = shadow.acked.insert(base, hash).filter(|other| *other != hash);
         let overlap = shadow.acked.range(base + 1..base + records.max(1)).next().is_some();
@@ -253,12 +277,16 @@ impl Checker {
             self.judge(key, frame);
         }
         self.check_offsets(key, &frames, &quarantined, log_start, end);
-        self.check_promises(key, &frames, log_start, end);
+        self.check_promises(key, &frames, &quarantined, (log_start, end));
+        self.check_damage(key, &frames, &quarantined);
         self.check_new(key, &frames);
         self.check_producers(key, &frames, !quarantined.is_empty());
+        self.spare_unseen(key, &quarantined);
         self.adopt(key, frames, log_start);
         if let Some(shadow) = self.logs.get_mut(&key) {
             shadow.quarantined = quarantined;
+            shadow.end = end;
+            shadow.exposed_end = end;
         }
     }
 
@@ -271,7 +299,8 @@ impl Checker {
         log_start: u64,
         end: u64,
     ) {
-        if let Some((from, to)) = quarantined.first().filter(|_| !self.rules.quarantine) {
+        let never = self.rules.quarantine == Quarantine::Never;
+        if let Some((from, to)) = quarantined.first().filter(|_| never) {
             return self
                 .fail("D6", || format!("{key}: {from}..{to} quarantined, nothing was damaged"));
         }
@@ -292,50 +321,63 @@ impl Checker {
         }
     }
 
-    /// Everything told in the last life is there.
-    fn check_promises(&mut self, key: LogKey, frames: &[FrameSeen], log_start: u64, end: u64) {
+    /// Everything told in the last life is there, or its damage is named.
+    fn check_promises(
+        &mut self,
+        key: LogKey,
+        frames: &[FrameSeen],
+        quarantined: &[(u64, u64)],
+        (log_start, end): (u64, u64),
+    ) {
         if !self.rules.promises {
             return;
         }
         let shadow = self.logs.entry(key).or_default();
-        let mut broken: Option<(&'static str, String)> = None;
         if log_start < shadow.log_start {
-            broken =
-                Some(("D3", format!("log start fell from {} to {log_start}", shadow.log_start)));
+            let before = shadow.log_start;
+            self.fail("D3", || format!("{key}: log start fell from {before} to {log_start}"));
         }
-        let old = shadow.kept.iter().filter(|frame| frame.base >= log_start);
-        for frame in old {
-            if find(frames, frame.base) != Some(frame.hash) && broken.is_none() {
-                broken =
-                    Some(("D1", format!("batch at {} recovered before, gone now", frame.base)));
+        for (invariant, promised, what) in self.promised(key, log_start) {
+            let base = promised.base;
+            if is_there(frames, base, promised.hash) {
+                continue;
+            }
+            let judged = self.judge_missing(key, (invariant, promised), (frames, quarantined));
+            if let Some((invariant, how)) = judged {
+                self.fail(invariant, || {
+                    format!("{key}: {what} batch at {base} is {how}, log ends at {end}")
+                });
             }
         }
-        for (base, hash) in shadow.acked.range(log_start..) {
-            if find(frames, *base) != Some(*hash) && broken.is_none() {
-                broken = Some((
-                    "D1",
-                    format!("acknowledged batch at {base} is gone, log ends at {end}"),
-                ));
-            }
+        let told = self.exposed_end(key);
+        if end < told {
+            self.fail("D9", || format!("{key}: end {told} was told, log ends at {end}"));
         }
-        for (base, hash) in shadow.exposed.range(log_start..) {
-            if find(frames, *base) != Some(*hash) && broken.is_none() {
-                broken = Some(("D9", format!("batch at {base} was shown and is gone")));
-            }
-        }
-        if end < shadow.exposed_end && broken.is_none() {
-            broken =
-                Some(("D9", format!("end {} was told, log ends at {end}", shadow.exposed_end)));
-        }
-        if let Some((invariant, detail)) = broken {
-            self.fail(invariant, || format!("{key}: {detail}"));
-        }
+    }
+
+    /// Batches from `log_start` on that were recovered, acknowledged or shown.
+    fn promised(
+        &self,
+        key: LogKey,
+        log_start: u64,
+    ) -> Vec<(&'static str, FrameSeen, &'static str)> {
+        let Some(shadow) = self.logs.get(&key) else { return Vec::new() };
+        let told = |base: &u64, hash: &u64| {
+            whole(*base, *hash, self.sent.get(hash).map_or(1, |sent| sent.records))
+        };
+        let kept = shadow.kept.iter().filter(|frame| frame.base >= log_start);
+        let mut promised: Vec<_> = kept.map(|frame| ("D1", *frame, "recovered")).collect();
+        let acked = shadow.acked.range(log_start..);
+        promised.extend(acked.map(|(base, hash)| ("D1", told(base, hash), "acknowledged")));
+        let shown = shadow.exposed.range(log_start..);
+        promised.extend(shown.map(|(base, hash)| ("D9", told(base, hash), "shown")));
+        promised
     }
 
     /// What the last life added carries that life's epoch, greater than any before.
     fn check_new(&mut self, key: LogKey, frames: &[FrameSeen]) {
         let shadow = self.logs.entry(key).or_default();
-        let old_end = shadow.kept.last().map_or(0, |frame| frame.last + 1);
+        let old_end = shadow.end;
         let old_epoch = shadow.kept.iter().map(|frame| frame.log_epoch).max().unwrap_or(0);
         let mut epochs = frames.iter().filter(|frame| frame.base >= old_end);
         let Some(first) = epochs.next().map(|frame| frame.log_epoch) else { return };
@@ -378,7 +420,7 @@ impl Checker {
     fn adopt(&mut self, key: LogKey, frames: Vec<FrameSeen>, log_start: u64) {
         let life = self.life;
         let shadow = self.logs.entry(key).or_default();
-        let old_end = shadow.kept.last().map_or(0, |frame| frame.last + 1);
+        let old_end = shadow.end;
         for frame in frames.iter().filter(|frame| frame.base >= old_end) {
             self.seen.survived += u64::from(!shadow.acked.contains_key(&frame.base));
         }
@@ -394,7 +436,6 @@ impl Checker {
                 sent.dropped = Some(life);
             }
         }
-        shadow.exposed_end = frames.last().map_or(log_start, |frame| frame.last + 1);
         shadow.kept = frames;
         shadow.log_start = log_start;
         shadow.acked.clear();

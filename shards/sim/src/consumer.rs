@@ -121,7 +121,7 @@ impl Consumer {
                 }
                 self.offsets.insert(want.target, start);
             }
-            ErrorCode::CorruptMessage if around.checker.rules.quarantine => {
+            ErrorCode::CorruptMessage if around.checker.may_be_damaged(key, offset) => {
                 self.offsets.insert(want.target, offset + 1);
             }
             error if error.is_retriable() && error != ErrorCode::CorruptMessage => {}

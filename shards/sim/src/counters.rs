@@ -8,6 +8,7 @@ use crate::device::DeviceCounts;
 use crate::disk::DiskCounts;
 use crate::faults::Profile;
 use crate::node::Node;
+use crate::rot::RotCounts;
 use crate::watch::WatchCounts;
 
 /// Counts of one seed, or of many.
@@ -71,6 +72,14 @@ pub struct Counters {
     pub logs_closed: u64,
     /// Ranges that a recovery quarantined.
     pub quarantined: u64,
+    /// … because a block had rotted.
+    pub rot_by_recovery: u64,
+    /// Ranges that a read found damaged.
+    pub rot_by_read: u64,
+    /// Starts that came through although small files were lost or wrong, by files.
+    pub metadata_survived: u64,
+    /// What rotted.
+    pub rot: RotCounts,
     /// What the device did wrong.
     pub device: DeviceCounts,
     /// What became of the logs it failed.
@@ -159,7 +168,7 @@ impl Counters {
             ("stale_rejected", &mut self.stale_rejected, When::In(CRASH)),
             ("rolls_at_cut", &mut self.rolls_at_cut, When::In(CRASH)),
             ("appended_in_block", &mut self.appended_in_block, When::In(CRASH)),
-            ("checkpoints_unusable", &mut self.checkpoints_unusable, When::In(CRASH)),
+            ("checkpoints_unusable", &mut self.checkpoints_unusable, When::In(CRASH_OR_ROT)),
             ("cold_read_bytes", &mut self.cold_read_bytes, When::Always),
             ("shard_changes", &mut self.shard_changes, When::Always),
             ("settings_lowered", &mut self.settings_lowered, When::Always),
@@ -195,12 +204,32 @@ impl Counters {
             ("starts_refused", &mut self.starts_refused, When::In(EIO)),
             ("logs_closed", &mut self.logs_closed, When::In(EIO)),
             ("quarantined", &mut self.quarantined, When::In(LIAR)),
+            ("rot_found_by_recovery", &mut self.rot_by_recovery, When::In(ROT)),
+            ("rot_found_by_read", &mut self.rot_by_read, When::In(ROT)),
+            ("metadata_faults_survived", &mut self.metadata_survived, When::In(ROT)),
+        ]);
+        let rot = &mut self.rot;
+        rows.extend([
+            ("batches_flipped", &mut rot.flipped, When::In(ROT)),
+            ("blocks_zeroed", &mut rot.zeroed, When::In(ROT)),
+            ("blocks_unreadable", &mut rot.unreadable, When::In(ROT)),
+            ("blocks_swapped", &mut rot.swapped, When::In(ROT)),
+            ("blocks_foreign", &mut rot.foreign, When::In(ROT)),
+            ("blocks_stale", &mut rot.stale, When::In(ROT)),
+            ("rot_while_running", &mut rot.while_running, When::In(ROT)),
+            ("batches_harmed", &mut rot.harmed, When::In(ROT)),
+            ("checkpoints_rotten", &mut rot.checkpoints, When::In(ROT)),
+            ("snapshots_rotten", &mut rot.snapshots, When::In(ROT)),
+            ("lists_rotten", &mut rot.lists, When::In(ROT)),
+            ("markers_rotten", &mut rot.markers, When::In(ROT)),
         ]);
         rows
     }
 }
 
 const CRASH: &[Profile] = &[Profile::Crash];
+const CRASH_OR_ROT: &[Profile] = &[Profile::Crash, Profile::Rot];
+const ROT: &[Profile] = &[Profile::Rot];
 const EIO: &[Profile] = &[Profile::Eio];
 const SPACE: &[Profile] = &[Profile::Space];
 const EIO_OR_SPACE: &[Profile] = &[Profile::Eio, Profile::Space];

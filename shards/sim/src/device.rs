@@ -109,7 +109,7 @@ impl Default for Device {
 impl Device {
     /// A life begins.
     pub fn begin(&mut self, troubles: &[Trouble], rng: Rng) {
-        self.troubles = troubles.to_vec();
+        self.troubles = troubles.iter().filter(|one| !one.kind.is_rot()).copied().collect();
         self.rng = rng;
         self.failed_read = None;
         self.no_space_until_ns = 0;
@@ -191,6 +191,7 @@ impl Device {
             Kind::NameError => matches!(asked, Asked::Name | Asked::SmallWrite | Asked::Allocation),
             Kind::NoSpace => asked == Asked::Allocation,
             Kind::Slow => true,
+            Kind::Rot(_) => false,
         }
     }
 
@@ -214,7 +215,7 @@ impl Device {
             Kind::FlushIgnored => (&mut counts.flushes_ignored, Fate::Ignored),
             Kind::WriteLost => (&mut counts.writes_lost, Fate::Lost),
             Kind::WriteMisplaced => (&mut counts.writes_misplaced, Fate::Misplaced),
-            Kind::Slow | Kind::NoSpace => return None,
+            Kind::Slow | Kind::NoSpace | Kind::Rot(_) => return None,
         };
         *count += 1;
         Some(fate)
@@ -231,6 +232,7 @@ mod tests {
             kind: *kind,
             nth: *nth,
             for_ns: *for_ns,
+            chance: 0,
         };
         let troubles: Vec<Trouble> = troubles.iter().map(trouble).collect();
         device.begin(&troubles, Rng::new(1));

@@ -15,6 +15,8 @@ pub enum Profile {
     Eio,
     /// Space runs out and comes back.
     Space,
+    /// What was durable decays, and small files are lost.
+    Rot,
     /// It says that it did what it did not do.
     Liar,
     /// All of it.
@@ -23,8 +25,8 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Profile; 5] =
-        [Profile::Crash, Profile::Eio, Profile::Space, Profile::Liar, Profile::Mixed];
+    pub const ALL: [Profile; 6] =
+        [Profile::Crash, Profile::Eio, Profile::Space, Profile::Rot, Profile::Liar, Profile::Mixed];
 
     /// By its name.
     #[must_use]
@@ -39,45 +41,71 @@ impl Profile {
             Profile::Crash => "crash",
             Profile::Eio => "eio",
             Profile::Space => "space",
+            Profile::Rot => "rot",
             Profile::Liar => "liar",
             Profile::Mixed => "mixed",
         }
     }
 
     fn kinds(self) -> &'static [Kind] {
-        const EIO: &[Kind] = &[
-            Kind::WriteError,
-            Kind::ShortWrite,
-            Kind::FlushError,
-            Kind::ReadError,
-            Kind::NameError,
-            Kind::Slow,
-        ];
-        const SPACE: &[Kind] = &[Kind::NoSpace, Kind::NoSpaceToWrite, Kind::Slow];
-        const LIAR: &[Kind] = &[Kind::FlushIgnored, Kind::WriteLost, Kind::WriteMisplaced];
         match self {
             Profile::Crash => &[],
             Profile::Eio => EIO,
             Profile::Space => SPACE,
+            Profile::Rot => ROT,
             Profile::Liar => LIAR,
-            Profile::Mixed => &[
-                Kind::WriteError,
-                Kind::ShortWrite,
-                Kind::FlushError,
-                Kind::ReadError,
-                Kind::NameError,
-                Kind::Slow,
-                Kind::NoSpace,
-                Kind::NoSpaceToWrite,
-                Kind::FlushIgnored,
-                Kind::WriteLost,
-                Kind::WriteMisplaced,
-            ],
+            Profile::Mixed => MIXED,
         }
     }
 }
 
-/// What a device can do to one request.
+const EIO: &[Kind] = &[
+    Kind::WriteError,
+    Kind::ShortWrite,
+    Kind::FlushError,
+    Kind::ReadError,
+    Kind::NameError,
+    Kind::Slow,
+];
+const SPACE: &[Kind] = &[Kind::NoSpace, Kind::NoSpaceToWrite, Kind::Slow];
+const ROT: &[Kind] = &[
+    Kind::Rot(Rot::Flipped),
+    Kind::Rot(Rot::Zeroed),
+    Kind::Rot(Rot::Unreadable),
+    Kind::Rot(Rot::Swapped),
+    Kind::Rot(Rot::Foreign),
+    Kind::Rot(Rot::Stale),
+    Kind::Rot(Rot::Checkpoint),
+    Kind::Rot(Rot::Snapshot),
+    Kind::Rot(Rot::List),
+    Kind::Rot(Rot::Marker),
+];
+const LIAR: &[Kind] = &[Kind::FlushIgnored, Kind::WriteLost, Kind::WriteMisplaced];
+const MIXED: &[Kind] = &[
+    Kind::WriteError,
+    Kind::ShortWrite,
+    Kind::FlushError,
+    Kind::ReadError,
+    Kind::NameError,
+    Kind::Slow,
+    Kind::NoSpace,
+    Kind::NoSpaceToWrite,
+    Kind::FlushIgnored,
+    Kind::WriteLost,
+    Kind::WriteMisplaced,
+    Kind::Rot(Rot::Flipped),
+    Kind::Rot(Rot::Zeroed),
+    Kind::Rot(Rot::Unreadable),
+    Kind::Rot(Rot::Swapped),
+    Kind::Rot(Rot::Foreign),
+    Kind::Rot(Rot::Stale),
+    Kind::Rot(Rot::Checkpoint),
+    Kind::Rot(Rot::Snapshot),
+    Kind::Rot(Rot::List),
+    Kind::Rot(Rot::Marker),
+];
+
+/// What a device can do to one request, or to what it stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A write fails; any part of it arrived.
@@ -102,6 +130,8 @@ pub enum Kind {
     WriteLost,
     /// A write lands one block off and succeeds.
     WriteMisplaced,
+    /// What it stores decays.
+    Rot(Rot),
 }
 
 impl Kind {
@@ -110,6 +140,45 @@ impl Kind {
     pub fn is_lie(self) -> bool {
         matches!(self, Kind::FlushIgnored | Kind::WriteLost | Kind::WriteMisplaced)
     }
+
+    /// Whether what is stored decays.
+    #[must_use]
+    pub fn is_rot(self) -> bool {
+        matches!(self, Kind::Rot(_))
+    }
+}
+
+/// What decays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rot {
+    /// One to eight bits of a batch.
+    Flipped,
+    /// A block is zeros.
+    Zeroed,
+    /// A block cannot be read.
+    Unreadable,
+    /// Two blocks have changed places.
+    Swapped,
+    /// A block holds one of another file.
+    Foreign,
+    /// A block holds what it once held.
+    Stale,
+    /// A shard's newest checkpoint is torn, lost, or what the one before it was.
+    Checkpoint,
+    /// A snapshot is torn, lost, old, or another log's: positions and producers in it are wrong.
+    Snapshot,
+    /// A quarantine list is torn or lost.
+    List,
+    /// The marker of a clean stop is torn or lost.
+    Marker,
+}
+
+impl Rot {
+    /// Whether it hits blocks of segments.
+    #[must_use]
+    pub fn hits_blocks(self) -> bool {
+        !matches!(self, Rot::Checkpoint | Rot::Snapshot | Rot::List | Rot::Marker)
+    }
 }
 
 /// One trouble of a life: it meets the `nth` request of those that can have it, and is over.
@@ -117,10 +186,13 @@ impl Kind {
 pub struct Trouble {
     /// What happens.
     pub kind: Kind,
-    /// To which request, counted from the start of the life.
+    /// To which request, counted from the start of the life. Rot: after so many events of its work; 0: at
+    /// rest, before it starts.
     pub nth: u64,
     /// For how long, ns, where that means something.
     pub for_ns: u64,
+    /// Where the chance of rot begins.
+    pub chance: u64,
 }
 
 /// What a seed's device is like.
@@ -155,6 +227,12 @@ impl Faults {
         self.kinds.iter().any(|kind| kind.is_lie())
     }
 
+    /// Whether what is stored may decay.
+    #[must_use]
+    pub fn rots(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.is_rot())
+    }
+
     /// Draws the troubles of one life.
     pub fn life(&self, rng: &mut Rng) -> Vec<Trouble> {
         if self.kinds.is_empty() || !rng.percent(self.lives_percent) {
@@ -166,6 +244,11 @@ impl Faults {
 
     fn trouble(&self, rng: &mut Rng) -> Trouble {
         let kind = rng.pick(&self.kinds);
+        if let Kind::Rot(rot) = kind {
+            let while_it_runs = rot.hits_blocks() && rng.percent(40);
+            let nth = if while_it_runs { rng.within(1, 400) } else { 0 };
+            return Trouble { kind, nth, for_ns: 0, chance: rng.bits() };
+        }
         let reach = match kind {
             // Few requests of these kinds are made in a life.
             Kind::NoSpace => rng.pick(&[2, 8]),
@@ -180,7 +263,7 @@ impl Faults {
             Kind::NoSpace => rng.pick(&[50 * MS, 500 * MS, 2 * SECOND]),
             _ => 0,
         };
-        Trouble { kind, nth: rng.below(reach), for_ns }
+        Trouble { kind, nth: rng.below(reach), for_ns, chance: 0 }
     }
 }
 

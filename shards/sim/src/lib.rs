@@ -37,6 +37,7 @@ pub mod queue;
 pub mod reader;
 pub mod rng;
 pub mod room;
+pub mod rot;
 pub mod scenarios;
 pub mod seeds;
 pub mod shrink;

@@ -35,6 +35,9 @@ impl From<Violation> for Unread {
 /// What broke, when the log does not answer or answers with damage; or that it is closed.
 pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
     let mut log = read_all(node, key)?;
+    if !log.quarantined.is_empty() {
+        check_listed(node, &log, key)?;
+    }
     // Retention may have moved the start meanwhile.
     let start = log.log_start;
     log.frames.retain(|frame| frame.last >= start);
@@ -107,23 +110,42 @@ fn stuck(key: LogKey, offset: u64, end: u64) -> Violation {
 }
 
 fn fetch(node: &mut Node, key: LogKey, offset: u64) -> Result<PartSeen, Violation> {
-    let shards = node.process.as_ref().map_or(1, |process| process.shards());
     let now = node.clock.mono_ns();
     let part = FetchPart { key, offset, bytes_max: 1 << 20, leader_epoch: -1 };
     let request =
         Request::Fetch { parts: vec![part], bytes_min: 0, bytes_max: 1 << 20, deadline_ns: now };
+    match ask(node, key, request)? {
+        ReadBack::Parts(parts) => parts.into_iter().next().ok_or_else(|| none(key, "no part")),
+        ReadBack::Failed(code, _) => Ok(PartSeen { code: Some(code), ..PartSeen::default() }),
+        other => Err(none(key, &format!("{other:?}"))),
+    }
+}
+
+/// What a fetch refuses as damaged the log names by itself, too.
+fn check_listed(node: &mut Node, log: &ReadLog, key: LogKey) -> Result<(), Violation> {
+    let listed = match ask(node, key, Request::DescribeLog { key })? {
+        ReadBack::Listed(listed) => listed,
+        other => return Err(none(key, &format!("{other:?}"))),
+    };
+    for (from, to) in &log.quarantined {
+        let named = |at: &u64| listed.iter().any(|range| (range.0..range.1).contains(at));
+        if let Some(at) = (*from..*to).find(|at| !named(at)) {
+            let detail =
+                format!("{key}: {at} is refused as damaged and not in the list {listed:?}");
+            return Err(Violation { invariant: "D1", detail });
+        }
+    }
+    Ok(())
+}
+
+/// Asks the shard that has a log.
+fn ask(node: &mut Node, key: LogKey, request: Request) -> Result<ReadBack, Violation> {
+    let shards = node.process.as_ref().map_or(1, |process| process.shards());
     node.ask(shard_of(key, shards), 1, request);
-    let until = now + 60 * SECOND;
+    let until = node.clock.mono_ns() + 60 * SECOND;
     while let Some(happening) = node.next(until) {
-        match happening {
-            Happening::Read(_, ReadBack::Parts(parts)) => {
-                return parts.into_iter().next().ok_or_else(|| none(key, "no part"));
-            }
-            Happening::Read(_, ReadBack::Failed(code, _)) => {
-                return Ok(PartSeen { code: Some(code), ..PartSeen::default() });
-            }
-            Happening::Read(_, other) => return Err(none(key, &format!("{other:?}"))),
-            _ => {}
+        if let Happening::Read(_, back) = happening {
+            return Ok(back);
         }
     }
     Err(none(key, "no answer"))

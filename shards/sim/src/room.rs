@@ -116,7 +116,10 @@ impl Room {
             Reply::Offset { offset, .. } => ReadBack::Offset(offset),
             Reply::Failed { code, message } => ReadBack::Failed(code, message),
             Reply::Produced { .. } | Reply::Meta(_) | Reply::ProducerId { .. } => ReadBack::Other,
-            Reply::Group(_) | Reply::Log(_) => ReadBack::Other,
+            Reply::Group(_) => ReadBack::Other,
+            Reply::Log(facts) => ReadBack::Listed(
+                facts.quarantined.iter().map(|range| (range.from, range.to)).collect(),
+            ),
         }
     }
 
@@ -157,6 +160,8 @@ pub enum ReadBack {
     Parts(Vec<PartSeen>),
     /// ListOffsets.
     Offset(i64),
+    /// Ranges that a log lists as damaged.
+    Listed(Vec<(u64, u64)>),
     /// Refused.
     Failed(ErrorCode, String),
     /// Anything else.

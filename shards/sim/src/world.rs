@@ -6,16 +6,17 @@
 
 mod cast;
 mod recovery;
+mod rotting;
 
 use self::cast::{make_clients, make_topics};
 use crate::around::Around;
-use crate::checker::{Checker, Rules, Violation};
+use crate::checker::{Checker, Quarantine, Rules, Violation};
 use crate::client::Client;
 use crate::clock::{Clock, SECOND};
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::disk::Disk;
-use crate::faults::{Faults, Profile};
+use crate::faults::{Faults, Kind, Profile, Rot};
 use crate::network::Weather;
 use crate::node::{Happening, Node};
 use crate::plan::{End, LifePlan};
@@ -23,6 +24,7 @@ use crate::process::{Pool, Settings};
 use crate::reader::read_log;
 use crate::rng::{Rng, mix};
 use crate::room::ReadLog;
+use crate::rot::Decay;
 use crate::shrink::Only;
 use crate::workload::{Maker, Mix, Target};
 use ringway_partition::request::Notice;
@@ -69,6 +71,7 @@ pub struct World {
     clean: bool,
     /// How often a client that waits doubles its pause, in this life.
     rest_max: u32,
+    decay: Decay,
 }
 
 /// The whole log of every partition, for comparing recoveries.
@@ -172,6 +175,7 @@ impl World {
             cut_in_block: BTreeSet::new(),
             clean: false,
             rest_max: 0,
+            decay: Decay::default(),
         }
     }
 
@@ -179,13 +183,21 @@ impl World {
         // A stream of its own: the workload of a seed is the same under every profile.
         let mut rng = Rng::new(mix(self.seed, 0xFA));
         let faults = Faults::draw(&mut rng, profile);
-        self.checker.rules = Rules { promises: !faults.lies(), quarantine: faults.lies() };
+        let quarantine = match (faults.lies(), faults.rots()) {
+            (true, _) => Quarantine::Anywhere,
+            (false, true) => Quarantine::Harmed,
+            (false, false) => Quarantine::Never,
+        };
+        self.checker.rules = Rules { promises: !faults.lies(), quarantine };
+        let old = [Kind::Rot(Rot::Stale), Kind::Rot(Rot::Snapshot)];
+        self.decay = Decay::new(old.iter().any(|kind| faults.kinds.contains(kind)));
         LifePlan::draw_all(&mut rng, &faults, LIVES, self.targets.len())
     }
 
     fn end(mut self) -> (Outcome, Pool) {
         self.counters.take_seen(&self.checker.seen, &self.node.disk.counts, self.maker.hostile);
         self.counters.take_faults(&self.node.disk.device.counts, &self.node.watch.counts);
+        self.counters.rot = self.decay.counts;
         let violation = self.checker.violation.take().map(|violation| (self.life, violation));
         let (pool, trace) = self.node.into_parts();
         let hash = trace.hash();
@@ -200,11 +212,13 @@ impl World {
         let rng = Rng::new(mix(mix(self.seed, 0xDE), u64::from(life)));
         self.node.disk.device.begin(&plan.troubles, rng);
         let before = std::mem::take(&mut self.cut_in_block);
+        let lost_files = self.rot_at_rest(plan);
         if !self.recover(plan) {
             return false;
         }
         self.checker.life_begins(life);
         let Some(digest) = self.read_all() else { return false };
+        self.counters.metadata_survived += lost_files;
         for (key, read) in digest {
             let (log_start, end) = (read.log_start, read.end);
             self.node.trace.tell(|| format!("life {life}: {key} is {log_start}..{end}"));
@@ -253,7 +267,13 @@ impl World {
             Notice::Recovered { quarantined, dropped_batches, .. } => {
                 self.counters.torn_tails += dropped_batches;
                 self.counters.quarantined += quarantined;
-                if *quarantined > 0 && !self.checker.rules.quarantine {
+                self.counters.rot_by_recovery +=
+                    if self.checker.rules.quarantine == Quarantine::Harmed {
+                        *quarantined
+                    } else {
+                        0
+                    };
+                if *quarantined > 0 && self.checker.rules.quarantine == Quarantine::Never {
                     self.checker.fail("D6", || {
                         format!("{quarantined} ranges quarantined on undamaged media")
                     });
@@ -268,8 +288,9 @@ impl World {
         }
     }
 
-    /// Remembers logs whose end a recovery moved into a block.
+    /// Remembers logs whose end a recovery moved into a block, and counts what reads found.
     fn warning(&mut self, text: &str) {
+        self.counters.rot_by_read += u64::from(text.contains("found by read"));
         let Some((key, rest)) =
             text.strip_prefix("log ").and_then(|rest| rest.split_once(": torn tail"))
         else {
@@ -310,8 +331,7 @@ impl World {
             }
         }
         let until = self.node.clock.mono_ns() + plan.work_ns;
-        self.node.set_fuse(Some(plan.work_events));
-        if self.pump(until, false).is_none() && self.checker.violation.is_none() {
+        if self.pump_while_rotting(plan, until).is_none() && self.checker.violation.is_none() {
             // Nothing happens until then: time passes all the same.
             self.node.clock.advance(until);
         }
@@ -401,7 +421,9 @@ impl World {
     }
 
     fn with_client(&mut self, number: usize, act: impl FnOnce(&mut Client, &mut Around<'_>)) {
-        let sequences_break = self.counters.settings_lowered > 0 || !self.checker.rules.promises;
+        // Of a batch that is damaged nobody remembers the sequence.
+        let sequences_break = self.counters.settings_lowered > 0
+            || self.checker.rules.quarantine != Quarantine::Never;
         let mut around = Around {
             node: &mut self.node,
             checker: &mut self.checker,

@@ -34,7 +34,7 @@ impl Bench {
         assert_eq!(bench.now(sync), Ok(IoOk::Done));
         let troubles: Vec<Trouble> = troubles
             .iter()
-            .map(|(kind, nth)| Trouble { kind: *kind, nth: *nth, for_ns: 0 })
+            .map(|(kind, nth)| Trouble { kind: *kind, nth: *nth, for_ns: 0, chance: 0 })
             .collect();
         bench.disk.device.begin(&troubles, Rng::new(1));
         bench
@@ -200,7 +200,7 @@ fn c7_a_failed_flush_takes_any_unflushed_write_and_the_next_one_succeeds() {
     let mut lost = 0;
     for seed in 0..20 {
         let mut bench = Bench::new(&[(Kind::FlushError, 0)]);
-        let trouble = Trouble { kind: Kind::FlushError, nth: 0, for_ns: 0 };
+        let trouble = Trouble { kind: Kind::FlushError, nth: 0, for_ns: 0, chance: 0 };
         bench.disk.device.begin(&[trouble], Rng::new(seed));
         let write = bench.write(0, 1, false);
         bench.end(write).unwrap();
@@ -219,7 +219,7 @@ fn c7_a_write_whose_flush_was_still_to_come_may_succeed_without_its_bytes() {
     let mut robbed = 0;
     for seed in 0..40 {
         let mut bench = Bench::new(&[]);
-        let trouble = Trouble { kind: Kind::FlushError, nth: 0, for_ns: 0 };
+        let trouble = Trouble { kind: Kind::FlushError, nth: 0, for_ns: 0, chance: 0 };
         bench.disk.device.begin(&[trouble], Rng::new(seed));
         let (failing, other) = (bench.write(0, 1, true), bench.write(4096, 2, true));
         assert_eq!(bench.end(failing), Err(EIO));
@@ -236,7 +236,7 @@ fn c8_a_durable_write_that_fails_is_not_durable() {
     let mut codes = Vec::new();
     for seed in 0..20 {
         let mut bench = Bench::new(&[]);
-        let trouble = Trouble { kind: Kind::WriteError, nth: 0, for_ns: 0 };
+        let trouble = Trouble { kind: Kind::WriteError, nth: 0, for_ns: 0, chance: 0 };
         bench.disk.device.begin(&[trouble], Rng::new(seed));
         let write = bench.write(0, 1, true);
         codes.push(bench.end(write).unwrap_err().0);

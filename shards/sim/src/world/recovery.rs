@@ -14,7 +14,7 @@ use ringway_wire::ids::LogKey;
 impl World {
     /// Starts until every log is recovered, cut off on the way as planned.
     pub(super) fn recover(&mut self, plan: &LifePlan) -> bool {
-        if plan.damage && self.node.disk.is_quiet() {
+        if plan.damage && self.node.disk.is_quiet() && !self.decay.struck_checkpoint() {
             self.node.disk.damage_newest_checkpoint(&mut self.rng);
         }
         let comparable =
