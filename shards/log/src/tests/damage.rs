@@ -207,3 +207,18 @@ fn a_lost_segment_in_the_middle_is_named_by_the_read_that_meets_it() {
     assert_eq!(holes, [(bases[1], bases[2])]);
     assert_eq!(all.len() as u64, 40 - (bases[2] - bases[1]));
 }
+
+#[test]
+fn a_damaged_end_does_not_hide_the_damage_of_what_was_appended_behind_it() {
+    let mut world = World::with_log(36, settings());
+    for n in 1..=2u8 {
+        world.append_wait(&batch(1, &[n; 2000], 5));
+        world.flush();
+        world.stop();
+        let at = frame(&world, segment(0), n);
+        world.disk.flip(segment(0), at + 40, 3);
+        world.start();
+        let holes: Vec<_> = (0..u64::from(n)).map(|from| (from, from + 1)).collect();
+        assert_eq!(world.read_all(4000).1, holes);
+    }
+}
