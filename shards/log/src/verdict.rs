@@ -269,7 +269,9 @@ impl Scan {
             while look.position < far {
                 self.gather_chunk(view, look, far)?;
             }
-            if self.later_done || look.si + 1 >= view.segments.len() {
+            // Nor does a segment behind the stop say anything of what must stand before it.
+            let last = self.stop.is_some_and(|(last, _)| view.segments[look.si].base >= last);
+            if self.later_done || last || look.si + 1 >= view.segments.len() {
                 self.later_done = true;
                 return Ok(());
             }
@@ -362,7 +364,8 @@ impl Scan {
             self.at.any = true;
             return Step::Damaged;
         }
-        if let Some(after) = view.segments.get(self.at.si + 1) {
+        let ends_here = self.stop.is_some_and(|(last, _)| last == segment);
+        if let Some(after) = view.segments.get(self.at.si + 1).filter(|_| !ends_here) {
             damaged.to = after.base.max(o);
             if !look.begun && damage == Damage::Header {
                 damaged.damage = Damage::Missing;
