@@ -160,7 +160,15 @@ impl Config {
     /// # Errors
     /// Every problem found, one line each.
     pub(crate) fn load(sources: &Sources) -> Result<Config, Vec<String>> {
-        let mut keys = Keys::new(Layers::read(sources)?);
+        Config::of(Layers::read(sources)?)
+    }
+
+    /// The same from layers already read.
+    ///
+    /// # Errors
+    /// Every problem found, one line each.
+    pub(crate) fn of(layers: Layers) -> Result<Config, Vec<String>> {
+        let mut keys = Keys::new(layers);
         let mut config = Config::read(&mut keys);
         keys.refuse_unknown();
         config.settle_segment_bytes(&mut keys);

@@ -65,11 +65,17 @@ pub(crate) struct Layers {
 impl Layers {
     /// Reads all sources; a file that cannot be read or parsed is a problem, as text.
     pub(crate) fn read(sources: &Sources) -> Result<Layers, Vec<String>> {
+        let Some(path) = &sources.file else { return Layers::of(sources, "") };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
+        Layers::of(sources, &text)
+    }
+
+    /// The same with the text of the file at hand.
+    pub(crate) fn of(sources: &Sources, text: &str) -> Result<Layers, Vec<String>> {
         let mut layers = Layers::default();
         if let Some(path) = &sources.file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| vec![format!("cannot read {}: {error}", path.display())])?;
-            layers.read_file(path, &text)?;
+            layers.read_file(path, text)?;
         }
         for (name, value) in &sources.variables {
             if name.starts_with(VARIABLE_PREFIX) {

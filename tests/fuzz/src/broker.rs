@@ -4,12 +4,12 @@
 //! Not here: what the disk holds (`written.rs`), what must come out of it (the target).
 
 use crate::disk::Disk;
-use ringway_log::blocks::{Blocks, BLOCK_BYTES};
+use ringway_log::blocks::{BLOCK_BYTES, Blocks};
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{IoOut, Now};
 use ringway_log::logs::{
-    AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig, ReadFailure,
-    ReadStart, ReadTicket, Upkeep,
+    AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig,
+    ReadFailure, ReadStart, ReadTicket, Upkeep,
 };
 use ringway_log::read::FrameList;
 use ringway_wire::ids::LogKey;
@@ -190,7 +190,12 @@ impl Broker {
     }
 
     /// Frames from `from` on, or where the damaged range there ends.
-    fn read(&mut self, disk: &mut Disk, from: u64, end: u64) -> Result<Vec<(u64, u64, Vec<u8>)>, u64> {
+    fn read(
+        &mut self,
+        disk: &mut Disk,
+        from: u64,
+        end: u64,
+    ) -> Result<Vec<(u64, u64, Vec<u8>)>, u64> {
         let mut list = FrameList::default();
         for _ in 0..TURNS_MAX {
             let (blocks, io) = (&mut self.blocks, &mut self.io);

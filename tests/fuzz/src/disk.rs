@@ -5,7 +5,7 @@
 
 use ringway_log::blocks::Blocks;
 use ringway_log::io::{
-    Dir, Errno, FileId, IoDone, IoId, IoOk, IoOut, IoRequest, SegmentName, SmallFile, ENOENT,
+    Dir, ENOENT, Errno, FileId, IoDone, IoId, IoOk, IoOut, IoRequest, SegmentName, SmallFile,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -60,6 +60,11 @@ impl Disk {
         self.done.pop_front()
     }
 
+    /// Nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.done.is_empty()
+    }
+
     fn open(&mut self, content: usize) -> IoOk {
         self.next_file += 1;
         let file = FileId(self.next_file);
@@ -87,7 +92,9 @@ impl Disk {
             IoRequest::Adopt { file, name, .. } => {
                 assert!(self.names.insert(name, self.files[&file]).is_none(), "{name:?} exists");
             }
-            IoRequest::Extend { file, to, .. } => self.contents[self.files[&file]].resize(to as usize, 0),
+            IoRequest::Extend { file, to, .. } => {
+                self.contents[self.files[&file]].resize(to as usize, 0)
+            }
             IoRequest::Trim { file, bytes, .. } => {
                 self.contents[self.files[&file]].truncate(bytes as usize);
             }
@@ -99,7 +106,9 @@ impl Disk {
             }
             IoRequest::RemoveLog { log, .. } => self.names.retain(|name, _| name.log != log),
             IoRequest::List { dir, .. } => return Ok(IoOk::Names(self.list(dir))),
-            IoRequest::ReadSmall { file, .. } => return Ok(IoOk::Small(self.small.get(&file).cloned())),
+            IoRequest::ReadSmall { file, .. } => {
+                return Ok(IoOk::Small(self.small.get(&file).cloned()));
+            }
             IoRequest::WriteSmall { file, body, .. } => {
                 self.small.insert(file, body);
             }
@@ -119,7 +128,9 @@ impl Disk {
                 .small
                 .keys()
                 .filter_map(|file| match file {
-                    SmallFile::Checkpoint { shard, generation } => Some(format!("shard-{shard}.{generation}")),
+                    SmallFile::Checkpoint { shard, generation } => {
+                        Some(format!("shard-{shard}.{generation}"))
+                    }
                     _ => None,
                 })
                 .collect(),

@@ -6,7 +6,11 @@
 pub mod broker;
 pub mod disk;
 pub mod memory;
+pub mod node;
+pub mod requests;
 pub mod written;
+
+use std::sync::OnceLock;
 
 /// Numbers from a seed (splitmix64).
 pub struct Dice(u64);
@@ -63,9 +67,11 @@ pub fn give_back(mutated: &[u8], data: &mut [u8], max_size: usize) -> usize {
     size
 }
 
-/// A planted bug: the gate demands that each is found.
+/// A planted bug: the gate demands that each is found. Only `RINGWAY_CANARY=1` arms it, so that one binary
+/// serves both runs.
 pub fn canary(name: &str) {
-    if cfg!(canary) {
+    static ARMED: OnceLock<bool> = OnceLock::new();
+    if *ARMED.get_or_init(|| std::env::var_os("RINGWAY_CANARY").is_some()) {
         panic!("canary found: {name}");
     }
 }

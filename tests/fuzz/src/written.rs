@@ -5,7 +5,7 @@
 
 use crate::broker::{KEY, SECRET};
 use ringway_wire::crc32c::crc32c;
-use ringway_wire::header::{stamp, Encoding, Kind, Line, HEADER_LEN, KAFKA_AT};
+use ringway_wire::header::{Encoding, HEADER_LEN, KAFKA_AT, Kind, Line, stamp};
 
 /// Block of the directory.
 const BLOCK: usize = 4096;
@@ -94,7 +94,9 @@ impl Written {
                     let len = usize::from(plan.byte().unwrap_or(0)) * 300;
                     written.append(len, way);
                 }
-                4 => damage.push((plan.number() * 4 + usize::from(way & 3), 1, Some(1 << (way & 7)))),
+                4 => {
+                    damage.push((plan.number() * 4 + usize::from(way & 3), 1, Some(1 << (way & 7))))
+                }
                 5 => {
                     let len = 1 + usize::from(plan.byte().unwrap_or(0)) * 16;
                     damage.push((plan.number() * 4, len, None));
@@ -179,7 +181,13 @@ impl Written {
         self.prev = (crc, frame_len as u32);
     }
 
-    fn line(&self, frame_len: usize, base_offset: u64, prev: (u32, u32), flushed_upto: u64) -> Line {
+    fn line(
+        &self,
+        frame_len: usize,
+        base_offset: u64,
+        prev: (u32, u32),
+        flushed_upto: u64,
+    ) -> Line {
         Line {
             encoding: Encoding::Unspecified,
             kind: Kind::Data,

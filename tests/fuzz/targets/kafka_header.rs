@@ -7,7 +7,7 @@ use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::Decodable;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use ringway_fuzz::memory::measured;
-use ringway_fuzz::{canary, give_back, libfuzzer_mutate, Dice};
+use ringway_fuzz::{Dice, canary, give_back, libfuzzer_mutate};
 use ringway_wire::kafka::api::{self, APIS};
 use ringway_wire::kafka::fetch::FetchRequest;
 use ringway_wire::kafka::primitives::Reader;
@@ -33,7 +33,9 @@ fuzz_target!(|frame: &[u8]| {
         api::PRODUCE => measured(limit, || {
             if let Ok(request) = ProduceRequest::parse(frame, at, version) {
                 for part in request.partitions() {
-                    assert!(part.records.start <= part.records.end && part.records.end <= frame.len());
+                    assert!(
+                        part.records.start <= part.records.end && part.records.end <= frame.len()
+                    );
                     assert!(part.topic_place < request.topics);
                 }
             }
@@ -145,8 +147,14 @@ fn rebuild_header(input: &mut Vec<u8>, dice: &mut Dice) {
 
 /// Writes a count of interest somewhere behind the header.
 fn counts(input: &mut [u8], dice: &mut Dice) {
-    const COUNTS: [[u8; 4]; 6] =
-        [[0, 0, 0, 1], [0, 0, 0, 2], [0x7F, 0xFF, 0xFF, 0xFF], [0xFF; 4], [0xFF, 0xFF, 0xFF, 0x07], [3, 2, 1, 0]];
+    const COUNTS: [[u8; 4]; 6] = [
+        [0, 0, 0, 1],
+        [0, 0, 0, 2],
+        [0x7F, 0xFF, 0xFF, 0xFF],
+        [0xFF; 4],
+        [0xFF, 0xFF, 0xFF, 0x07],
+        [3, 2, 1, 0],
+    ];
     if input.len() < 16 {
         return;
     }

@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use ringway_fuzz::memory::measured;
-use ringway_fuzz::{canary, give_back, libfuzzer_mutate, Dice};
+use ringway_fuzz::{Dice, canary, give_back, libfuzzer_mutate};
 use ringway_wire::batch::RecordBatchView;
-use ringway_wire::header::{header_crc, BatchHeader, Kind, HEADER_LEN, KAFKA_AT};
-use ringway_wire::native::{error_payload, frame_start, produce_ack, Envelope, FrameStart};
+use ringway_wire::header::{BatchHeader, HEADER_LEN, KAFKA_AT, Kind, header_crc};
+use ringway_wire::native::{Envelope, FrameStart, error_payload, frame_start, produce_ack};
 
 const PAYLOAD_MAX: u32 = 1 << 20;
 

@@ -4,10 +4,10 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use ringway_fuzz::memory::measured;
-use ringway_fuzz::{canary, give_back, libfuzzer_mutate, Dice};
-use ringway_wire::batch::{RecordBatchView, BATCH_CRC_FROM};
+use ringway_fuzz::{Dice, canary, give_back, libfuzzer_mutate};
+use ringway_wire::batch::{BATCH_CRC_FROM, RecordBatchView};
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
-use ringway_wire::compression::{compress, decompress, Codec};
+use ringway_wire::compression::{Codec, compress, decompress};
 use ringway_wire::crc32c::crc32c;
 use ringway_wire::header::KAFKA_HEADER_LEN;
 use ringway_wire::records::Records;

@@ -2,11 +2,11 @@
 //! Input: a plan of appends, group ends and damage (`src/written.rs`).
 #![no_main]
 
-use libfuzzer_sys::{fuzz_target, Corpus};
-use ringway_fuzz::broker::{memory, Broker, KEY};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use ringway_fuzz::broker::{Broker, KEY, memory};
 use ringway_fuzz::canary;
 use ringway_fuzz::disk::Disk;
-use ringway_fuzz::written::{one_more, Written};
+use ringway_fuzz::written::{Written, one_more};
 use ringway_log::io::SegmentName;
 use std::sync::Mutex;
 
@@ -39,7 +39,11 @@ fuzz_target!(|plan: &[u8]| -> Corpus {
     Corpus::Keep
 });
 
-fn recover(written: &Written, disk: &mut Disk, pool: Vec<&'static mut [u8]>) -> Vec<&'static mut [u8]> {
+fn recover(
+    written: &Written,
+    disk: &mut Disk,
+    pool: Vec<&'static mut [u8]>,
+) -> Vec<&'static mut [u8]> {
     let (mut broker, offline) = Broker::start(disk, pool);
     if let Some(text) = offline {
         panic!("a readable disk must not keep a log offline: {text}");
@@ -78,7 +82,8 @@ fn check(written: &Written, batches: &Batches, holes: &Holes, end: u64) {
     assert!(end >= w, "D1: the log ends at {end}, {w} was flushed");
     for frame in written.frames.iter().filter(|frame| frame.last_offset < w) {
         let readable = batches.iter().any(|(base, _)| *base == frame.base_offset);
-        let named = holes.iter().any(|(from, to)| *from <= frame.base_offset && frame.last_offset < *to);
+        let named =
+            holes.iter().any(|(from, to)| *from <= frame.base_offset && frame.last_offset < *to);
         assert!(readable || named, "D1: offset {} is silently absent", frame.base_offset);
         assert!(readable || frame.damaged, "D6: sound offset {} is given up", frame.base_offset);
     }

@@ -4,14 +4,16 @@
 use bytes::BytesMut;
 use kafka_protocol::messages as theirs;
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use ringway_fuzz::Dice;
+use ringway_fuzz::requests;
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
 use ringway_wire::compression::Codec;
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::header::{Encoding, EnvelopeLine};
 use ringway_wire::kafka::api::{self, APIS};
 use ringway_wire::native::{
-    produce_line, put_envelope, put_error_frame, put_produce_ack, request_line, CorrelationText,
-    ProduceAck,
+    CorrelationText, ProduceAck, produce_line, put_envelope, put_error_frame, put_produce_ack,
+    request_line,
 };
 use std::fs;
 
@@ -33,7 +35,9 @@ fn batch(codec: Codec) -> BatchWriter {
 }
 
 fn native() {
-    for (name, encoding) in [("json", Encoding::Json), ("gob", Encoding::Gob), ("plain", Encoding::Plain)] {
+    for (name, encoding) in
+        [("json", Encoding::Json), ("gob", Encoding::Gob), ("plain", Encoding::Plain)]
+    {
         let correlation = CorrelationText::new(77);
         let line = EnvelopeLine { encoding, ..request_line("Metadata", &correlation) };
         let mut stream = vec![200];
@@ -43,7 +47,13 @@ fn native() {
     let mut stream = vec![0];
     put_produce_ack(
         &mut stream,
-        &ProduceAck { correlation: 1, topic_id: 2, partition: 3, base_offset: 4, append_time_ns: 5 },
+        &ProduceAck {
+            correlation: 1,
+            topic_id: 2,
+            partition: 3,
+            base_offset: 4,
+            append_time_ns: 5,
+        },
     );
     put_error_frame(&mut stream, 2, 3, 1, ErrorCode::MessageTooLarge, "5 > 4");
     save("native_frame", "ack-error", &stream);
@@ -127,7 +137,10 @@ fn produce(version: i16) -> theirs::ProduceRequest {
     if version < 13 {
         topic.name = theirs::TopicName(StrBytes::from_static_str("topic"));
     }
-    theirs::ProduceRequest::default().with_acks(-1).with_timeout_ms(1000).with_topic_data(vec![topic])
+    theirs::ProduceRequest::default()
+        .with_acks(-1)
+        .with_timeout_ms(1000)
+        .with_topic_data(vec![topic])
 }
 
 fn fetch() -> theirs::FetchRequest {
@@ -153,7 +166,60 @@ fn plans() {
     save("recovery", "zero", &[LARGE, 250, GROUP, LARGE, 200, GROUP, APPEND, 1, ZERO, 9, 0, 4]);
 }
 
+/// Connections of one or a few sound requests.
+fn connections() {
+    let mut dice = Dice::new(1);
+    for api in APIS {
+        for version in [api.min, api.max] {
+            let stream = [vec![255], requests::request(&mut dice, api.key, version)].concat();
+            save("kafka_api", &format!("{}-{version}", api.name), &stream);
+        }
+    }
+}
+
+fn messages() {
+    let messages = [
+        ("Hello", "{\"version\":1,\"client\":\"x\"}"),
+        ("Metadata", "{\"topics\":[\"events\"]}"),
+        ("CreateTopic", "{\"name\":\"new\",\"partitions\":1}"),
+        ("DeleteTopic", "{\"name\":\"events\"}"),
+        ("DescribeTopic", "{\"name\":\"events\"}"),
+        ("ListOffsets", "{\"topic_id\":1,\"partition\":0,\"at\":\"latest\"}"),
+        ("Fetch", "{\"topic_id\":1,\"partition\":0,\"offset\":0,\"wait_ms_max\":5}"),
+        ("Heartbeat", ""),
+    ];
+    let mut all = vec![0];
+    for (id, body) in messages {
+        let correlation = CorrelationText::new(7);
+        let mut stream = vec![200];
+        put_envelope(&mut stream, &request_line(id, &correlation), body.as_bytes())
+            .expect("ids fit");
+        save("envelope", id, &stream);
+        all.extend(&stream[1..]);
+    }
+    save("envelope", "all", &all[..1 + 3 * 200]);
+}
+
+fn configurations() {
+    save("config", "empty", b"\n");
+    save("config", "sections", b"[shards]\ncount = 2\n[kafka.broker]\nnum.partitions = 3\n");
+    save(
+        "config",
+        "layers",
+        b"native.bind = \"127.0.0.1:1\"\n!RINGWAY__SHARDS__COUNT=3\n@shards.count=4\n",
+    );
+    save(
+        "config",
+        "topic",
+        b"#retention.ms=5\n#cleanup.policy=compact, delete\n#retention.ms=default\n",
+    );
+    save("config", "problems", b"[shards]\ncount = 0\nbnid = \"x\"\n");
+}
+
 fn main() {
+    connections();
+    messages();
+    configurations();
     plans();
     native();
     batches();
