@@ -22,10 +22,10 @@ pub struct Runs(Vec<Run>);
 
 impl Runs {
     /// The next piece of evidence, by place.
-    pub fn add(&mut self, placed: Placed, mutant: Mutant) {
+    pub fn add(&mut self, placed: Placed) {
         let (base, epoch) = (placed.head.base, placed.head.epoch);
         for run in self.0.iter_mut().filter(|run| base > run.last) {
-            let claimed = placed.position < run.first.end() && mutant != Mutant::ClaimedBytes;
+            let claimed = placed.position < run.first.end();
             if run.frames == 1 && claimed {
                 run.first = placed;
             } else {

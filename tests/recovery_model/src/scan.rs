@@ -107,7 +107,7 @@ impl View<'_> {
             }
             any |= position == 0;
         }
-        let unchained = matches!(self.mutant, Mutant::NoChain | Mutant::NoChainNoEpoch);
+        let unchained = self.mutant == Mutant::NoChainNoEpoch;
         let linked = any || unchained || (head.prev_crc == at.crc && head.prev_len == at.len);
         (linked && self.epoch_fits(head.base, head.epoch, at.floor)).then_some(placed)
     }
@@ -119,9 +119,7 @@ impl View<'_> {
         let mut take = |other: Option<Placed>| {
             let Some(other) = other else { return };
             let later = |best: &Placed| {
-                best.head.base == other.head.base
-                    && other.head.epoch > best.head.epoch
-                    && self.mutant != Mutant::FirstPlaceWins
+                best.head.base == other.head.base && other.head.epoch > best.head.epoch
             };
             if best.as_ref().is_none_or(later) {
                 best = Some(other);
@@ -344,7 +342,7 @@ impl Scan {
         let after = view.segments.get(placed.si + 1);
         if after.is_none_or(|after| head.base < after.0) || view.mutant == Mutant::LaterOffsetsCount
         {
-            look.runs.add(placed, view.mutant);
+            look.runs.add(placed);
         }
     }
 
@@ -388,10 +386,7 @@ impl Scan {
             self.at = At { si: si + 1, p: 0, o: damaged.to, any: true, ..self.at };
             return Step::Damaged;
         }
-        let high = match (self.stop, view.mutant) {
-            (Some(_), _) | (None, Mutant::NextIsW) => 0,
-            (None, _) => look.high.min(o + SKIP_OFFSETS_MAX),
-        };
+        let high = if self.stop.is_some() { 0 } else { look.high.min(o + SKIP_OFFSETS_MAX) };
         damaged.to = self.w.max(high);
         if let Some((end_segment, end)) = self.stop
             && end_segment == segment
