@@ -50,7 +50,7 @@ mutants! {
     StopIsTheEnd "moved" 6000 "a read that reaches the flushed end early does not name what is missing"
     LostEndHasNoEnd "rots" 1000 "a range up to the flushed end is said to reach to the end of the segment"
     OneBreakAtATime "moved" 12000 "a read judges one break, and leaves the rest of the segment to other reads"
-    BehindTheEnd "moved" 1500 "what came to lie behind the log's end is read until it is written over"
+    BehindTheEnd "liar" 400 "what came to lie behind the log's end is read until it is written over"
     TruncatedListVolatile "truncate+moved" 1000 "appends go on before the list without truncated ranges is durable"
     SnapshotUndone "truncate" 1000 "a snapshot from before a truncation is used"
 }
