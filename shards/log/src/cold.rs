@@ -60,6 +60,8 @@ pub(crate) enum ColdStep {
 /// A frame whose pieces are being gathered.
 struct Partial {
     placed: Placed,
+    /// Its segment, by base: it may be the one after that of the walk, and places move when segments go.
+    base: u64,
     position: u64,
     digest: Digest,
     /// Into the slices of the list.
@@ -165,10 +167,16 @@ impl ColdRead {
         }
     }
 
-    /// Frames are ready although more was wanted: memory is short.
-    pub(crate) fn cut_short(&mut self) -> Option<Outcome> {
-        (self.partial.is_none() && !self.frames.frames.is_empty())
-            .then(|| Outcome::Frames(std::mem::take(&mut self.frames)))
+    /// Frames are ready although more was wanted: memory is short. Of a frame begun behind them nothing is
+    /// kept, or readers that wait for memory would keep it from each other.
+    pub(crate) fn cut_short(&mut self, blocks: &mut Blocks) -> Option<Outcome> {
+        if self.frames.frames.is_empty() {
+            return None;
+        }
+        if let Some(partial) = self.partial.take() {
+            self.frames.slices.drain(partial.first_slice..).for_each(|slice| blocks.release(slice));
+        }
+        Some(Outcome::Frames(std::mem::take(&mut self.frames)))
     }
 
     /// Gives back what it holds; nothing may be in flight.
@@ -210,6 +218,9 @@ impl ColdRead {
             // Segments before it have gone: every place has moved.
             self.repair = None;
             if let Some(partial) = &mut self.partial {
+                let Some(si) = by_base(log.segments, partial.base) else {
+                    return ColdStep::Done(Outcome::Gone);
+                };
                 partial.placed.si = si;
             }
         }
@@ -282,7 +293,7 @@ impl ColdRead {
             match view.next(&self.at)?.filter(|placed| !behind(placed)) {
                 Some(placed) if !self.reached(&placed) => self.at.advance(&placed),
                 Some(placed) => {
-                    if let Some(step) = self.found(placed, upto) {
+                    if let Some(step) = self.found(placed, log.segments[placed.si].base, upto) {
                         return Ok(step);
                     }
                 }
@@ -334,7 +345,7 @@ impl ColdRead {
         None
     }
 
-    fn found(&mut self, placed: Placed, upto: u64) -> Option<ColdStep> {
+    fn found(&mut self, placed: Placed, base: u64, upto: u64) -> Option<ColdStep> {
         match self.want {
             Want::Time { .. } => {
                 let base = placed.head.base_offset;
@@ -350,22 +361,22 @@ impl ColdRead {
                 if full || placed.head.next_offset() > upto {
                     return Some(self.finish());
                 }
-                self.gather_from(placed);
+                self.gather_from(placed, base);
                 None
             }
             Want::Scrub { .. } if placed.head.next_offset() > upto => Some(self.finish()),
             Want::Scrub { .. } => {
-                self.gather_from(placed);
+                self.gather_from(placed, base);
                 None
             }
         }
     }
 
-    fn gather_from(&mut self, placed: Placed) {
+    fn gather_from(&mut self, placed: Placed, base: u64) {
         let first_slice = self.frames.slices.len();
         let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
         let (position, unreadable) = (placed.position, false);
-        self.partial = Some(Partial { placed, position, digest, first_slice, unreadable });
+        self.partial = Some(Partial { placed, base, position, digest, first_slice, unreadable });
     }
 
     /// Holds and hashes the pieces of a frame as they come in.
@@ -376,7 +387,7 @@ impl ColdRead {
     ) -> Result<Option<ColdStep>, Missing> {
         let Some(mut partial) = self.partial.take() else { return Ok(None) };
         let placed = partial.placed;
-        let base = log.segments[placed.si].base;
+        let base = partial.base;
         while partial.position < placed.end() {
             let index = region_of(partial.position);
             let Some(chunk) = self.window.loaded(base, index) else {

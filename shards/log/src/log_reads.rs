@@ -322,7 +322,7 @@ impl Log {
                 if asked == Asked::Yes {
                     return;
                 }
-                match read.cut_short() {
+                match read.cut_short(turn.blocks) {
                     Some(outcome) => self.end_read(at, outcome, turn),
                     None => turn.retry(self.slot, MEMORY_RETRY_NS),
                 }

@@ -3,6 +3,7 @@
 //! Invariant: what was flushed is read back, byte for byte, whatever was cut.
 //! Not here: long runs over many seeds (`shards/sim`).
 
+mod cold;
 mod damage;
 #[expect(clippy::wildcard_enum_match_arm, reason = "a test disk treats most requests alike")]
 pub(crate) mod disk;
