@@ -20,6 +20,10 @@ DECODES = {
         "shards/wire/src/kafka/shape.rs", "shards/wire/src/kafka/fetch.rs", "shards/wire/src/kafka/topic_ref.rs",
         "shards/doors/src/kafka.rs", "shards/doors/src/kafka",
     ],
+    "produce": [
+        "shards/wire/src/kafka/produce.rs", "shards/doors/src/kafka/produce.rs",
+        "shards/partition/src/batch_rules.rs",
+    ],
     "record_batch": [
         "shards/wire/src/batch.rs", "shards/wire/src/records.rs", "shards/wire/src/compression.rs",
         "shards/wire/src/varint.rs",

@@ -175,6 +175,12 @@ fn connections() {
             save("kafka_api", &format!("{}-{version}", api.name), &stream);
         }
     }
+    for version in [3, 8, 9, 13] {
+        let stream = [vec![40], requests::request(&mut dice, api::PRODUCE, version)].concat();
+        save("produce", &format!("v{version}"), &stream);
+    }
+    let twice = requests::request(&mut dice, api::PRODUCE, 9);
+    save("produce", "retry", &[vec![255], twice.clone(), twice].concat());
 }
 
 fn messages() {
