@@ -206,7 +206,13 @@ fn fill(file: &File, bytes: &mut [u8], at: u64) -> bool {
 /// Keeps a broker from starting meanwhile, and refuses when one runs.
 pub(super) fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
     let path = directory.join("lock");
-    let file = File::open(&path).map_err(|cause| refused(&path, &cause))?;
+    let file = File::open(&path).map_err(|cause| match cause.kind() {
+        ErrorKind::NotFound => Refusal::configuration(format!(
+            "{} is no data directory, it has no file `lock`: name the one given to `ringway serve --data-dir`",
+            directory.display()
+        )),
+        _ => refused(&path, &cause),
+    })?;
     // The kernel gives a stopped broker's lock back only once its last ring is gone, a little later.
     let asked = Instant::now();
     let tried = || if alone { file.try_lock() } else { file.try_lock_shared() };
