@@ -106,15 +106,13 @@ fn places(
             return Err(Refusal::usage(text));
         }
         let mut ask = |at| offset_at(connection, topic.topic_id, partition, at);
-        let latest = At::Named(NamedOffset::Latest);
-        let upto = if args.no_follow { Some(ask(latest)?.unwrap_or(0)) } else { None };
+        // Asked in any case: a partition that answers is open, so that fetches find it so.
+        let latest = ask(At::Named(NamedOffset::Latest))?.unwrap_or(0);
+        let upto = args.no_follow.then_some(latest);
         let next = match args.from.question() {
             Err(offset) => offset,
             // Nothing that young: then what comes from now on.
-            Ok(at) => match ask(at)? {
-                Some(offset) => offset,
-                None => ask(latest)?.unwrap_or(0),
-            },
+            Ok(at) => ask(at)?.unwrap_or(latest),
         };
         if upto.is_none_or(|upto| next < upto) {
             places.insert(partition, Place { next, upto });

@@ -6,10 +6,13 @@ use crate::refusal::{FAILED, Refusal, UNREACHABLE};
 use clap::Args;
 use ringway_client::ClientError;
 use ringway_client::native::{NativeReply, NativeSession, TopicMetadata};
+use ringway_wire::error_code::ErrorCode;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// How soon a partition that is opening is asked again.
+const OPENING_RETRY: Duration = Duration::from_millis(20);
 /// Bytes read from the socket at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -122,18 +125,32 @@ impl Connection {
         })
     }
 
-    /// One request and its answer; an error of the server is a refusal.
+    /// One request and its answer; an error of the server is a refusal. A partition that was just made, or whose
+    /// broker has just started, opens in a moment: it is asked again for as long as the command is patient.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nothing tells a client that a partition has opened"
+    )]
     pub(crate) fn call(
         &mut self,
-        request: impl FnOnce(&mut NativeSession, &mut Vec<u8>) -> Result<u64, ClientError>,
+        request: impl Fn(&mut NativeSession, &mut Vec<u8>) -> Result<u64, ClientError>,
     ) -> Result<NativeReply, Refusal> {
-        self.queue(request)?;
-        self.flush()?;
-        match self.reply()? {
-            NativeReply::Error { code, message, .. } => {
-                Err(Refusal { code: FAILED, text: format!("{message} ({})", code.name()) })
+        let begun = Instant::now();
+        loop {
+            self.queue(&request)?;
+            self.flush()?;
+            match self.reply()? {
+                NativeReply::Error { code: ErrorCode::NotLeaderOrFollower, .. }
+                    if begun.elapsed() < self.timeout =>
+                {
+                    std::thread::sleep(OPENING_RETRY);
+                }
+                NativeReply::Error { code, message, .. } => {
+                    let text = format!("{message} ({})", code.name());
+                    return Err(Refusal { code: FAILED, text });
+                }
+                reply => return Ok(reply),
             }
-            reply => Ok(reply),
         }
     }
 

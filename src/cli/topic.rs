@@ -84,8 +84,8 @@ fn create(
     configs: Vec<(String, String)>,
 ) -> Result<(), Refusal> {
     let configs: BTreeMap<String, String> = configs.into_iter().collect();
-    let reply =
-        connection.call(|session, out| session.create_topic(out, name, partitions, configs))?;
+    let reply = connection
+        .call(|session, out| session.create_topic(out, name, partitions, configs.clone()))?;
     let NativeReply::TopicCreated { reply, .. } = reply else { return Err(unexpected(&reply)) };
     let json = json!({"name": name, "topic_id": reply.topic_id, "partitions": reply.partitions});
     let table = || format!("created {name}, {} partitions", reply.partitions);

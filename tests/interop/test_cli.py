@@ -26,6 +26,15 @@ def test_native_round_trip_with_keys_and_json(broker):
     assert b"events" not in broker.cli("topic", "list").stdout
 
 
+def test_a_new_topic_is_usable_at_once(broker):
+    """Its thousand logs are still being made when the command that ordered them returns."""
+    broker.cli("topic", "create", "many", "--partitions", "1000")
+    assert len(broker.describe("many")["partitions"]) == 1000
+    broker.cli("topic", "create", "more", "--partitions", "1000")
+    consume = ("consume", "more", "-p", "999", "--no-follow", "--from")
+    assert broker.cli(*consume, "offset:0").stdout == broker.cli(*consume, "beginning").stdout == b""
+
+
 def test_file_bytes_come_back_and_agree_with_the_metrics(broker, tmp_path):
     source = tmp_path / "source"
     source.write_bytes(b"".join(b"line %d\n" % n for n in range(50_000)))
