@@ -118,7 +118,7 @@ fn place(config: &Config) -> Result<Placement, StartError> {
 }
 
 fn memory(config: &Config, shards: u32) -> Result<u64, Refusal> {
-    let least = u64::from(shards) * config::SHARD_BYTES_MIN;
+    let least = u64::from(shards) * config::log::SHARD_BYTES_MIN;
     let bytes = config.log.memory_bytes_max.unwrap_or_else(|| {
         config::memory::memory_bytes_default(shards, config::memory::host_memory_bytes())
     });

@@ -2,7 +2,8 @@
 
 use super::Prepared;
 use super::listeners::Listeners;
-use crate::config::{Config, Log, Use};
+use crate::config::Config;
+use crate::config::log::{Log, Use};
 use crate::report::{self, Level};
 use ringway_doors::session::DoorConfig;
 use ringway_partition::catalog::{Broker, Catalog};

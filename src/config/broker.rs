@@ -1,7 +1,6 @@
 //! `[kafka.broker]`: settings with Kafka's own names, and the defaults of topics among them.
 
-use super::keys::Keys;
-use super::number32;
+use super::keys::{Keys, number32};
 use std::collections::BTreeMap;
 
 /// Names a Kafka setting.

@@ -4,7 +4,7 @@
 use super::source::{Given, Layers, Origin, VARIABLE_PREFIX};
 use super::units;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -266,6 +266,16 @@ pub(crate) fn variable_of(key: &str) -> String {
         }
     };
     format!("{VARIABLE_PREFIX}{section}__{}", name.replace('.', "_").to_uppercase())
+}
+
+/// Ranges keep it well below the limit.
+pub(super) fn number32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Where the doors are unless the operator says otherwise.
+pub(super) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
 fn show_sizes(range: &RangeInclusive<u64>) -> String {

@@ -3,6 +3,7 @@
 use super::source::Sources;
 use super::*;
 use std::io::Write as _;
+use std::path::PathBuf;
 
 fn sources(flags: &[(&'static str, &str)]) -> Sources {
     let flags = flags.iter().map(|(key, text)| (*key, (*text).to_owned(), "--flag")).collect();
