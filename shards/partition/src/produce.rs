@@ -13,7 +13,7 @@ use crate::request::{Job, Payload, Reply, RequestId};
 use crate::turn::{Ground, Turn};
 use ringway_log::blocks::Blocks;
 use ringway_log::io::Now;
-use ringway_log::logs::{AppendError, AppendFacts, Batch};
+use ringway_log::logs::{AppendError, AppendFacts, Appended, Batch};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::LogKey;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,16 +28,20 @@ pub(crate) struct HeldProduces {
     next_look: u64,
 }
 
-/// What came of one attempt.
-enum Attempt {
-    /// Appended, or found as a duplicate: wait for the high watermark.
-    Wait(Unflushed),
+/// Why a batch is not in the log.
+enum Hindrance {
     /// Try again after the next flush.
     Busy,
     /// A job has to look at its keys first.
     Look,
     /// Tell the producer.
     Refused(ErrorCode, String),
+}
+
+impl From<(ErrorCode, String)> for Hindrance {
+    fn from((code, message): (ErrorCode, String)) -> Hindrance {
+        Hindrance::Refused(code, message)
+    }
 }
 
 impl HeldProduces {
@@ -66,8 +70,9 @@ impl HeldProduces {
     fn attempt(&mut self, turn: &mut Turn<'_>, mut held: Held) -> Option<Held> {
         let (id, key) = (held.id, held.produce.key);
         match append(turn.ground, turn.blocks, turn.now, &held) {
-            Attempt::Busy => return Some(held),
-            Attempt::Look => {
+            Ok(row) => wait(turn, key, row),
+            Err(Hindrance::Busy) => return Some(held),
+            Err(Hindrance::Look) => {
                 held.keys = Keys::Looking(self.next_look);
                 self.looks.insert(self.next_look, key);
                 let batch = payload_bytes(turn.blocks, &held.produce.payload).to_vec();
@@ -75,12 +80,11 @@ impl HeldProduces {
                 self.next_look += 1;
                 return Some(held);
             }
-            Attempt::Refused(code, message) => {
+            Err(Hindrance::Refused(code, message)) => {
                 turn.ground.counts.refused_batches += 1;
                 refuse(turn, id, &held.produce, code, message);
                 return None;
             }
-            Attempt::Wait(row) => wait(turn, key, row),
         }
         release(turn.blocks, &held.produce.payload);
         None
@@ -307,58 +311,38 @@ fn wait(turn: &mut Turn<'_>, key: LogKey, row: Unflushed) {
     }
 }
 
-fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> Attempt {
+/// One attempt: a row that waits for the high watermark, of a batch appended now or found as a duplicate.
+fn append(
+    ground: &mut Ground,
+    blocks: &mut Blocks,
+    now: Now,
+    held: &Held,
+) -> Result<Unflushed, Hindrance> {
     let Held { id, produce, keys } = held;
     let Ground { partitions, logs, counts, appended, turns, .. } = ground;
     let Some(partition) = partitions.get_mut(produce.key) else {
         let message = format!("{} is gone", produce.key);
-        return Attempt::Refused(ErrorCode::UnknownTopicOrPartition, message);
+        return Err(Hindrance::Refused(ErrorCode::UnknownTopicOrPartition, message));
     };
-    if produce.deadline_ns < now.mono_ns {
-        let message = "the deadline passed before the append".to_owned();
-        return Attempt::Refused(ErrorCode::RequestTimedOut, message);
-    }
-    if let Some((code, message)) = partition.unwritable() {
-        return Attempt::Refused(code, message);
-    }
-    if partition.opening() || matches!(keys, Keys::Looking(_)) {
-        return Attempt::Busy;
-    }
-    let in_sync = partition.leader.in_sync();
-    let needed = partition.topic.config.insync_replicas_min;
-    if produce.acks == -1 && needed > in_sync {
-        let message = format!("{in_sync} replicas in sync, min.insync.replicas = {needed}");
-        return Attempt::Refused(ErrorCode::NotEnoughReplicas, message);
-    }
+    expect_ready(partition, held, now)?;
     let bytes = payload_bytes(blocks, &produce.payload);
-    let checked = match batch_rules::check(bytes, &partition.topic.config, now.wall_ms()) {
-        Ok(checked) => checked,
-        Err((code, message)) => return Attempt::Refused(code, message),
-    };
-    let answered = produce.acks == 0;
-    let id = *id;
-    if let Some(sequenced) = checked.sequenced {
-        match judge(partition, turns, sequenced, now.mono_ns) {
-            Verdict::New => {}
-            Verdict::Refused(code, message) => return Attempt::Refused(code, message),
-            Verdict::Duplicate { base_offset, last_offset, append_time_ns } => {
-                if let Err((code, message)) = batch_rules::check_crc(bytes) {
-                    return Attempt::Refused(code, message);
-                }
-                counts.duplicate_batches += 1;
-                let row =
-                    Unflushed { id, answered, base_offset, last_offset, append_time_ns, bytes: 0 };
-                return Attempt::Wait(row);
-            }
+    let checked = batch_rules::check(bytes, &partition.topic.config, now.wall_ms())?;
+    let (id, answered) = (*id, produce.acks == 0);
+    match checked
+        .sequenced
+        .map_or(Verdict::New, |batch| judge(partition, turns, batch, now.mono_ns))
+    {
+        Verdict::New => {}
+        Verdict::Refused(code, message) => return Err(Hindrance::Refused(code, message)),
+        Verdict::Duplicate { base_offset, last_offset, append_time_ns } => {
+            batch_rules::check_crc(bytes)?;
+            counts.duplicate_batches += 1;
+            let bytes = 0;
+            return Ok(Unflushed { id, answered, base_offset, last_offset, append_time_ns, bytes });
         }
     }
     if partition.topic.config.compact && *keys != Keys::Sound {
-        if checked.compressed {
-            return Attempt::Look;
-        }
-        if let Some(message) = unkeyed(bytes) {
-            return Attempt::Refused(ErrorCode::InvalidRecord, message);
-        }
+        expect_keys(bytes, &checked)?;
     }
     let batch = match &produce.payload {
         Payload::Received(slice) => Batch::Slice(*slice),
@@ -369,26 +353,47 @@ fn append(ground: &mut Ground, blocks: &mut Blocks, now: Now, held: &Held) -> At
         encoding: produce.encoding,
         log_append_time_ms: partition.topic.config.log_append_time.then(|| now.wall_ms()),
     };
-    let done = match logs.append(produce.key, batch, facts, now, blocks) {
-        Ok(done) => done,
-        Err(AppendError::Busy) => return Attempt::Busy,
-        Err(error) => return Attempt::Refused(code_of(&error), error.to_string()),
-    };
+    let done = logs.append(produce.key, batch, facts, now, blocks).map_err(not_appended)?;
     *appended = true;
     counts.produced_batches += 1;
-    let flushed = partition.leader.high_watermark();
     if let Some(sequenced) = checked.sequenced {
         turns.forget(produce.key, sequenced.producer_id);
     }
-    record(partition, &checked, done.base_offset, done.append_time_ns, now, flushed);
-    Attempt::Wait(Unflushed {
-        id,
-        answered,
-        base_offset: done.base_offset,
-        last_offset: done.last_offset,
-        append_time_ns: done.append_time_ns,
-        bytes: checked.bytes,
-    })
+    let Appended { base_offset, last_offset, append_time_ns } = done;
+    record(partition, &checked, base_offset, append_time_ns, now);
+    Ok(Unflushed { id, answered, base_offset, last_offset, append_time_ns, bytes: checked.bytes })
+}
+
+/// Rules that may change while a produce is held.
+fn expect_ready(partition: &Partition, held: &Held, now: Now) -> Result<(), Hindrance> {
+    if held.produce.deadline_ns < now.mono_ns {
+        let message = "the deadline passed before the append".to_owned();
+        return Err(Hindrance::Refused(ErrorCode::RequestTimedOut, message));
+    }
+    if let Some((code, message)) = partition.unwritable() {
+        return Err(Hindrance::Refused(code, message));
+    }
+    if partition.opening() || matches!(held.keys, Keys::Looking(_)) {
+        return Err(Hindrance::Busy);
+    }
+    let in_sync = partition.leader.in_sync();
+    let needed = partition.topic.config.insync_replicas_min;
+    if held.produce.acks == -1 && needed > in_sync {
+        let message = format!("{in_sync} replicas in sync, min.insync.replicas = {needed}");
+        return Err(Hindrance::Refused(ErrorCode::NotEnoughReplicas, message));
+    }
+    Ok(())
+}
+
+/// A compacted log takes no record without a key; those of a compressed batch only a job can see.
+fn expect_keys(batch: &[u8], checked: &Checked) -> Result<(), Hindrance> {
+    if checked.compressed {
+        return Err(Hindrance::Look);
+    }
+    match unkeyed(batch) {
+        Some(message) => Err(Hindrance::Refused(ErrorCode::InvalidRecord, message)),
+        None => Ok(()),
+    }
 }
 
 /// Whether a batch is its producer's next, also when the log knows no other of it.
@@ -409,8 +414,8 @@ fn record(
     base_offset: u64,
     append_time_ns: u64,
     now: Now,
-    flushed: u64,
 ) {
+    let flushed = partition.leader.high_watermark();
     assert!(base_offset >= flushed, "an append lands at or above the high watermark");
     if let Some(sequenced) = checked.sequenced {
         let mono_ns = now.mono_ns;
@@ -418,14 +423,15 @@ fn record(
     }
 }
 
-fn code_of(error: &AppendError) -> ErrorCode {
-    match error {
+fn not_appended(error: AppendError) -> Hindrance {
+    let code = match error {
+        AppendError::Busy => return Hindrance::Busy,
         AppendError::Crc { .. } => ErrorCode::CorruptMessage,
         AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
-        AppendError::Busy => ErrorCode::RequestTimedOut,
         AppendError::Poisoned(_) | AppendError::NoSpace | AppendError::Checkpoint(_) => {
             ErrorCode::KafkaStorageError
         }
         AppendError::Unknown => ErrorCode::UnknownTopicOrPartition,
-    }
+    };
+    Hindrance::Refused(code, error.to_string())
 }
