@@ -1,18 +1,23 @@
 //! One read from the disk: walks headers to what is sought, verifies whole frames, names damage.
 //! Owner: `Log`, while it lasts.
 //! Invariant: no byte leaves before header CRC, place and CRC-32C were verified (P10).
-//! Not here: reads from memory and when a read is tried again (`log_reads.rs`).
+//! Not here: payloads (`cold/gather.rs`), breaks (`cold/breaks.rs`), reads from memory and when a read is tried
+//! again (`log_reads.rs`).
+
+mod breaks;
+mod gather;
 
 use crate::blocks::Blocks;
-use crate::frame::{CRC_FROM, KAFKA_AT, REGION, region_of, within};
-use crate::quarantine::{Damage, Quarantine, Quarantined};
-use crate::read::{Frame, FrameList};
+use crate::frame::{KAFKA_AT, REGION};
+use crate::quarantine::Quarantine;
+use crate::read::FrameList;
 use crate::scan::{At, Placed, Rules, View};
 use crate::seek::Seek;
 use crate::segment::{Segment, by_base};
-use crate::verdict::{Damaged, Scan, Step};
+use crate::verdict::Damaged;
 use crate::window::{Missing, Window};
-use crc_fast::{CrcAlgorithm, Digest};
+use breaks::Repair;
+use gather::Partial;
 
 /// Chunks of one read in memory at most, beside those its frames hold.
 const WINDOW_CHUNKS: usize = 24;
@@ -55,29 +60,6 @@ pub(crate) enum ColdStep {
     /// Damage was found: durable in the list before the read goes on.
     Damaged(Vec<Damaged>),
     Done(Outcome),
-}
-
-/// A frame whose pieces are being gathered.
-struct Partial {
-    placed: Placed,
-    /// Its segment, by base: it may be the one after that of the walk, and places move when segments go.
-    base: u64,
-    position: u64,
-    digest: Digest,
-    /// Into the slices of the list.
-    first_slice: usize,
-    /// The device did not give all of it.
-    unreadable: bool,
-}
-
-/// A break that is being judged, to the end of its segment: whoever meets it, all of it is named at once,
-/// so that the next reader and the next start name the same.
-struct Repair {
-    scan: Scan,
-    /// The broken segment.
-    base: u64,
-    /// Where the walk goes on; none: the scan has not gone over the break yet.
-    resume: Option<At>,
 }
 
 /// One read.
@@ -317,34 +299,6 @@ impl ColdRead {
         View { segments: log.segments, window: &self.window, blocks, rules: log.rules }
     }
 
-    /// A known damaged range begins here: over it when what is sought lies behind, else that is the answer.
-    fn pass_damage(&mut self, log: &ColdLog<'_>, entry: &Quarantined) -> Option<ColdStep> {
-        let to = entry.to;
-        let over = match self.want {
-            Want::Frames { from, .. } => from >= to,
-            Want::Time { .. } | Want::Scrub { .. } => true,
-            Want::Place { offset } => offset >= to,
-        };
-        if !over {
-            return Some(match self.want {
-                Want::Place { .. } => ColdStep::Done(Outcome::Place(None)),
-                Want::Frames { .. } | Want::Time { .. } if self.frames.frames.is_empty() => {
-                    ColdStep::Done(Outcome::Quarantined(to))
-                }
-                Want::Frames { .. } | Want::Time { .. } | Want::Scrub { .. } => self.finish(),
-            });
-        }
-        (self.at.o, self.at.any) = (to, true);
-        match by_base(log.segments, entry.segment) {
-            Some(si) if entry.until < u64::MAX => (self.at.si, self.at.p) = (si, entry.until),
-            Some(_) | None => {
-                let Some(si) = by_base(log.segments, to) else { return Some(self.finish()) };
-                (self.at.si, self.at.p) = (si, 0);
-            }
-        }
-        None
-    }
-
     fn found(&mut self, placed: Placed, base: u64, upto: u64) -> Option<ColdStep> {
         match self.want {
             Want::Time { .. } => {
@@ -372,81 +326,6 @@ impl ColdRead {
         }
     }
 
-    fn gather_from(&mut self, placed: Placed, base: u64) {
-        let first_slice = self.frames.slices.len();
-        let digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-        let (position, unreadable) = (placed.position, false);
-        self.partial = Some(Partial { placed, base, position, digest, first_slice, unreadable });
-    }
-
-    /// Holds and hashes the pieces of a frame as they come in.
-    fn gather(
-        &mut self,
-        log: &ColdLog<'_>,
-        blocks: &mut Blocks,
-    ) -> Result<Option<ColdStep>, Missing> {
-        let Some(mut partial) = self.partial.take() else { return Ok(None) };
-        let placed = partial.placed;
-        let base = partial.base;
-        while partial.position < placed.end() {
-            let index = region_of(partial.position);
-            let Some(chunk) = self.window.loaded(base, index) else {
-                let missing = Missing::Chunk(placed.si, index);
-                self.partial = Some(partial);
-                return Err(missing);
-            };
-            let region = u64::from(index) * REGION;
-            let upto = placed.end().min(region + REGION);
-            let from = within(partial.position) as usize;
-            let to = usize::try_from(upto - region).unwrap_or(0).min(chunk.len());
-            let piece = chunk.part(from, to);
-            let block = log.rules.block;
-            partial.unreadable |= self.window.is_unreadable(base, partial.position, upto, block);
-            let skip = (placed.position + CRC_FROM as u64).saturating_sub(partial.position);
-            let skip = usize::try_from(skip).unwrap_or(0).min(piece.len());
-            partial.digest.update(&blocks.bytes(piece)[skip..]);
-            if !self.is_scrub() {
-                self.frames.slices.push(blocks.hold(piece));
-            }
-            partial.position = upto;
-        }
-        if partial.digest.finalize() != u64::from(placed.head.kafka_crc) {
-            for slice in self.frames.slices.drain(partial.first_slice..) {
-                blocks.release(slice);
-            }
-            if self.try_again() {
-                return Ok(Some(ColdStep::Wait));
-            }
-            let head = &placed.head;
-            // Behind a recorded gap the walk stands before it.
-            self.at.o = head.base_offset;
-            return Ok(Some(ColdStep::Damaged(vec![Damaged {
-                segment: base,
-                at: placed.position,
-                until: placed.end(),
-                from: head.base_offset,
-                to: head.next_offset(),
-                damage: if partial.unreadable { Damage::Unreadable } else { Damage::Payload },
-            }])));
-        }
-        if self.is_scrub() {
-            // Should the next one be read again, then not this one too.
-            self.at.advance(&placed);
-            (self.start, self.retried) = ((base, self.at), false);
-            return Ok(None);
-        }
-        let index = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.kafka_bytes += placed.head.frame_len as usize - KAFKA_AT;
-        self.frames.frames.push(Frame {
-            base_offset: placed.head.base_offset,
-            last_offset: placed.head.last_offset(),
-            frame_len: placed.head.frame_len,
-            slices: index(partial.first_slice)..index(self.frames.slices.len()),
-        });
-        self.at.advance(&placed);
-        Ok(None)
-    }
-
     /// Reads everything once more: what is wrong in memory may be right on the disk. False: it was.
     fn try_again(&mut self) -> bool {
         if self.retried {
@@ -454,75 +333,5 @@ impl ColdRead {
         }
         (self.retried, self.restarting) = (true, true);
         true
-    }
-
-    fn broken(&mut self, log: &ColdLog<'_>) -> Option<ColdStep> {
-        if self.try_again() {
-            return Some(ColdStep::Wait);
-        }
-        let (base, start) = self.start;
-        let by_index = !self.is_scrub() && self.base == base && start.p > 0;
-        if by_index && (self.at.p, self.at.o) == (start.p, start.o) {
-            // The index led here, and it is not evidence: the headers from the segment's start are.
-            self.start = (base, At::start_of(self.at.si, base));
-            self.restarting = true;
-            return Some(ColdStep::Wait);
-        }
-        let (segment, position, offset) = log.flushed;
-        let scan = Scan::new(self.at, offset, Some((segment, position)), None, false);
-        let base = log.segments[self.at.si].base;
-        self.repair = Some(Repair { scan, base, resume: None });
-        None
-    }
-
-    /// Goes over the break, then on to the end of its segment.
-    fn repair_on(
-        &mut self,
-        log: &ColdLog<'_>,
-        blocks: &Blocks,
-    ) -> Result<Option<ColdStep>, Missing> {
-        let Some(mut repair) = self.repair.take() else { return Ok(None) };
-        let ended = loop {
-            let ended = match repair.scan.step(&self.view(log, blocks)) {
-                Err(missing) => {
-                    self.repair = Some(repair);
-                    return Err(missing);
-                }
-                Ok(step) => matches!(step, Step::End),
-            };
-            let first = repair.resume.is_none();
-            repair.resume.get_or_insert(repair.scan.at);
-            if ended || log.segments[repair.scan.at.si].base != repair.base {
-                break ended && first;
-            }
-        };
-        self.at = repair.resume.unwrap_or(repair.scan.at);
-        let mut ranges = repair.scan.damaged;
-        ranges.retain(|range| range.to > range.from);
-        Ok(match ranges.is_empty() {
-            false => Some(ColdStep::Damaged(ranges)),
-            true if ended => Some(self.finish()),
-            true => None,
-        })
-    }
-
-    /// The damage is durable in the list: what the reader is told.
-    pub(crate) fn after_damage(&mut self, range: &Damaged) -> Option<Outcome> {
-        if range.from > self.at.o && !self.is_scrub() {
-            return None;
-        }
-        match self.want {
-            Want::Frames { from, .. } if from >= range.to => None,
-            Want::Frames { .. } if self.frames.frames.is_empty() => {
-                Some(Outcome::Quarantined(range.to))
-            }
-            Want::Frames { .. } => Some(Outcome::Frames(std::mem::take(&mut self.frames))),
-            Want::Time { .. } => None,
-            Want::Place { .. } => Some(Outcome::Place(None)),
-            Want::Scrub { .. } => {
-                self.retried = false;
-                None
-            }
-        }
     }
 }

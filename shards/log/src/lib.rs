@@ -45,6 +45,7 @@ mod stall;
 mod start;
 mod stop;
 mod tail;
+mod tail_reads;
 #[cfg(test)]
 mod tests;
 mod truncate;

@@ -1,22 +1,18 @@
 //! Reads of one log: from the tail without I/O, else by a cold read that is tried until it has what it needs.
 //! Owner: `Log`.
 //! Invariant: nothing at or above the flushed offset is served; damage is durable in the list before it is told.
-//! Not here: walking and verifying (`cold.rs`).
+//! Not here: the tail (`tail_reads.rs`), walking and verifying (`cold.rs`).
 
-use crate::blocks::{Blocks, Slice};
 use crate::cold::{ColdLog, ColdRead, ColdStep, Outcome, Want};
 use crate::event::{LogEvent, ReadFailure};
-use crate::frame::{
-    HEADER_BYTES, Head, KAFKA_AT, REGION, align_up, has_magic, header_place, verified_head, within,
-};
 use crate::io::{Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Log, Phase, Truncation};
 use crate::ops::LogOp;
 use crate::quarantine::Finder;
-use crate::read::{Frame, FrameList, ReadStart, ReadTicket, TimeFound};
+use crate::read::{FrameList, ReadStart, ReadTicket, TimeFound};
 use crate::scan::{At, Rules};
 use crate::seek::{Place, Seek};
-use crate::segment::{Segment, by_base, holder};
+use crate::segment::{Segment, holder};
 use crate::turn::Turn;
 use crate::verdict::Damaged;
 use crate::window::{Asked, Missing};
@@ -384,112 +380,6 @@ impl Log {
                 return;
             }
         }
-    }
-
-    /// Frames from the tail, by reference. The bytes of all of them; 0: not there.
-    fn read_tail(
-        &self,
-        from: u64,
-        upto: u64,
-        bytes_max: u32,
-        turn: &mut Turn<'_>,
-        into: &mut FrameList,
-    ) -> u64 {
-        let Some(mut place) = self.tail.find(from) else { return 0 };
-        let (block, secret) = (turn.block(), turn.secret());
-        let (mut bytes, mut kafka_bytes) = (0u64, 0usize);
-        loop {
-            let tail = &self.tail.blocks[place.index];
-            let position = u64::from(tail.region) * REGION + u64::from(place.at);
-            let head = self.tail_head(place.index, place.at, secret, turn.blocks);
-            assert_eq!(head.base_offset, place.offset, "the tail holds contiguous frames");
-            let next = head.next_offset();
-            if next > upto {
-                return bytes;
-            }
-            if next > from {
-                let more = head.frame_len as usize - KAFKA_AT;
-                if bytes > 0 && kafka_bytes + more > bytes_max as usize {
-                    return bytes;
-                }
-                self.give(place.index, place.at, &head, turn.blocks, into);
-                bytes += u64::from(head.frame_len);
-                kafka_bytes += more;
-            }
-            if next >= upto {
-                return bytes;
-            }
-            let end = position + u64::from(head.frame_len);
-            let Some((index, at)) = self.tail_next(place.index, end, block, turn.blocks) else {
-                return bytes;
-            };
-            place = crate::tail::TailPlace { index, at, offset: next };
-        }
-    }
-
-    fn tail_head(&self, index: usize, at: u32, secret: u32, blocks: &Blocks) -> Head {
-        let header = self.tail.blocks[index].slice(at, at + 128);
-        assert_eq!(header.len(), HEADER_BYTES);
-        verified_head(blocks.bytes(header), secret)
-    }
-
-    /// Where the frame after one that ends at `end` starts: here, behind the boundary, at the next group, in the next segment.
-    fn tail_next(
-        &self,
-        index: usize,
-        end: u64,
-        block: u64,
-        blocks: &Blocks,
-    ) -> Option<(usize, u32)> {
-        let base = self.tail.blocks[index].base;
-        if base != self.active_base() {
-            let at = by_base(&self.segments, base)?;
-            if self.segments[at].end_position == end {
-                let next = self.segments.get(at + 1)?.base;
-                let index = (index..self.tail.blocks.len())
-                    .find(|at| self.tail.blocks[*at].base == next)?;
-                return Some((index, 0));
-            }
-        }
-        let place = |position: u64| {
-            let region = crate::frame::region_of(position);
-            let step = (region - self.tail.blocks[index].region) as usize;
-            let found = self
-                .tail
-                .blocks
-                .get(index + step)
-                .filter(|block| block.base == base && block.region == region);
-            found.map(|_| (index + step, within(position)))
-        };
-        let near = header_place(end);
-        if near == end {
-            let (index, at) = place(near)?;
-            if has_magic(blocks.bytes(self.tail.blocks[index].slice(at, at + 128))) {
-                return Some((index, at));
-            }
-        }
-        place(align_up(end, block))
-    }
-
-    /// Hands a frame's pieces over, each with a hold.
-    fn give(&self, index: usize, at: u32, head: &Head, blocks: &mut Blocks, into: &mut FrameList) {
-        let count = |list: &FrameList| u32::try_from(list.slices.len()).unwrap_or(u32::MAX);
-        let first = count(into);
-        let (mut index, mut at, mut left) = (index, at, head.frame_len);
-        while left > 0 {
-            let room = u32::try_from(REGION).unwrap_or(0) - at;
-            let take = left.min(room);
-            let slice: Slice = self.tail.blocks[index].slice(at, at + take);
-            into.slices.push(blocks.hold(slice));
-            left -= take;
-            (index, at) = (index + 1, 0);
-        }
-        into.frames.push(Frame {
-            base_offset: head.base_offset,
-            last_offset: head.last_offset(),
-            frame_len: head.frame_len,
-            slices: first..count(into),
-        });
     }
 
     /// Whether reads or a truncation still look at segments up to this place.
