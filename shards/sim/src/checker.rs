@@ -76,6 +76,8 @@ struct Shadow {
     log_start: u64,
     /// Where the last recovery ended it.
     end: u64,
+    /// The life that began with that recovery: what is new is of it, and of lives that could not open the log.
+    read_in: u32,
     /// Ranges that the last recovery called damaged.
     quarantined: Vec<(u64, u64)>,
     /// Sent, and in no recovered log so far.
@@ -138,7 +140,8 @@ impl Checker {
         self.seen.sent += 1;
         let row = Sent { key, producer, sequence, idempotent, life, dropped: None, records };
         self.sent.entry(hash).or_insert(row).life = life;
-        self.logs.entry(key).or_default().missing.insert(hash);
+        let first = || Shadow { read_in: life, ..Shadow::default() };
+        self.logs.entry(key).or_insert_with(first).missing.insert(hash);
     }
 
     /// A client was told that a batch is durable at `base`.
@@ -286,6 +289,7 @@ impl Checker {
         if let Some(shadow) = self.logs.get_mut(&key) {
             shadow.quarantined = quarantined;
             shadow.end = end;
+            shadow.read_in = self.life;
             shadow.exposed_end = end;
         }
     }
@@ -374,17 +378,21 @@ impl Checker {
         promised
     }
 
-    /// What the last life added carries that life's epoch, greater than any before.
+    /// What a life added carries that life's epoch, greater than any before.
     fn check_new(&mut self, key: LogKey, frames: &[FrameSeen]) {
         let shadow = self.logs.entry(key).or_default();
-        let old_end = shadow.end;
+        let (old_end, lives) = (shadow.end, self.life.saturating_sub(shadow.read_in).max(1));
         let old_epoch = shadow.kept.iter().map(|frame| frame.log_epoch).max().unwrap_or(0);
-        let mut epochs = frames.iter().filter(|frame| frame.base >= old_end);
-        let Some(first) = epochs.next().map(|frame| frame.log_epoch) else { return };
-        let mixed = epochs.any(|frame| frame.log_epoch != first);
-        if first <= old_epoch || mixed {
+        let new = frames.iter().filter(|frame| frame.base >= old_end);
+        let mut epochs: Vec<u32> = new.map(|frame| frame.log_epoch).collect();
+        let in_order = epochs.is_sorted();
+        epochs.dedup();
+        let Some(first) = epochs.first() else { return };
+        if *first <= old_epoch || !in_order || epochs.len() > lives as usize {
             self.fail("D4", || {
-                format!("{key}: new batches carry epoch {first} after {old_epoch}, mixed: {mixed}")
+                format!(
+                    "{key}: new batches of {lives} lives carry epochs {epochs:?} after {old_epoch}"
+                )
             });
         }
     }
@@ -560,6 +568,30 @@ mod tests {
         checker.life_begins(3);
         checker.recovered(LOG, read(vec![frame(0, 10, 5), frame(1, 11, 5)], 2));
         assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D4"));
+    }
+
+    #[test]
+    fn each_life_has_one_epoch_also_where_a_recovery_could_not_open_the_log() {
+        // The log is read when life 2 and, at last, when life `next` begins.
+        let seen = |next: u32, epochs: [u32; 3]| {
+            let mut checker = checker(&[10, 11, 12, 13]);
+            assert_eq!(after(&mut checker, &[frame(0, 10, 4)]), None);
+            for hash in 11..14 {
+                checker.sends(hash, LOG, (7, hash - 10, true), 1);
+            }
+            checker.life_begins(next);
+            let new = (1..).zip(epochs).map(|(base, epoch)| frame(base, base + 10, epoch));
+            let frames = std::iter::once(frame(0, 10, 4)).chain(new).collect();
+            checker.recovered(LOG, read(frames, 4));
+            checker.violation.map(|violation| violation.invariant)
+        };
+        assert_eq!(seen(3, [5, 5, 5]), None);
+        assert_eq!(seen(3, [5, 5, 6]), Some("D4"), "of two lives, and one was");
+        assert_eq!(seen(4, [5, 5, 7]), None, "life 3 could not open it at first");
+        assert_eq!(seen(4, [5, 6, 7]), Some("D4"), "of three lives, and two were");
+        assert_eq!(seen(4, [6, 5, 5]), Some("D4"), "an earlier life's behind a later one's");
+        assert_eq!(seen(4, [4, 4, 5]), Some("D4"), "an epoch used twice");
+        assert_eq!(seen(5, [5, 6, 7]), None);
     }
 
     #[test]

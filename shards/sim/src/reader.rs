@@ -82,7 +82,8 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
                     return Ok(log);
                 }
             }
-            Some(ErrorCode::OffsetOutOfRange) if offset == 0 && part.log_start > 0 => {
+            // At first, and while the log is read: retention goes on.
+            Some(ErrorCode::OffsetOutOfRange) if offset < part.log_start => {
                 offset = part.log_start;
             }
             // An offline log stays so until the next start.

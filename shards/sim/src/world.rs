@@ -229,6 +229,7 @@ impl World {
             if before.contains(&key.to_string()) && grew && !self.clean {
                 self.counters.appended_in_block += 1;
             }
+            self.check_start(key, log_start);
             self.checker.recovered(key, read);
         }
         if self.checker.violation.is_some() || last {
@@ -236,6 +237,14 @@ impl World {
         }
         self.work(plan);
         self.checker.violation.is_none()
+    }
+
+    /// Nothing goes from the start of a log without retention.
+    fn check_start(&mut self, key: LogKey, log_start: u64) {
+        let retained = self.targets.iter().any(|target| target.key == key && target.retained);
+        if log_start > 0 && !retained && self.checker.rules.promises {
+            self.checker.fail("D3", || format!("{key}: starts at {log_start} without retention"));
+        }
     }
 
     fn change_settings(&mut self, plan: &LifePlan) {
