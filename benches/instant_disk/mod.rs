@@ -1,6 +1,6 @@
 //! A log over a disk that answers at once and keeps no bytes: what is left is the log's own cost.
 
-use ringway_log::blocks::{BLOCK_BYTES, Blocks};
+use ringway_log::blocks::{Blocks, Piece};
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{FileId, IoDone, IoOk, IoOut, IoRequest, Now, SmallFile};
 use ringway_log::logs::{
@@ -83,8 +83,8 @@ impl World {
         let mut disk = Disk::default();
         let mut io = IoOut::default();
         let facts = start_directory(&mut disk, &mut io);
-        let leak = |_| &mut *Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice());
-        let mut blocks = Blocks::new((0..POOL_BLOCKS).map(leak).collect(), 64 << 20);
+        let pieces = (0..POOL_BLOCKS).map(|_| Piece::zeroed());
+        let mut blocks = Blocks::new(pieces.collect(), 64 << 20);
         let config = LogsConfig {
             shard: 0,
             flush_group_bytes_max: 4 << 20,

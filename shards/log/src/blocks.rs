@@ -51,8 +51,38 @@ const LARGE_STEP: usize = 256 * 1024;
 /// copy of a frame. Four frames of 1 MB and what is around them.
 const SPARE_BYTES_MAX: usize = 16 << 20;
 
+/// Memory of one pooled block.
+pub enum Piece {
+    /// Mapped, and never given back while the process lives: the kernel may know it.
+    Mapped(&'static mut [u8]),
+    /// Of the heap: gone with its owner.
+    Heap(Box<[u8]>),
+}
+
+impl Piece {
+    /// [`BLOCK_BYTES`] zeros of the heap.
+    #[must_use]
+    pub fn zeroed() -> Piece {
+        Piece::Heap(vec![0; BLOCK_BYTES].into_boxed_slice())
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Mapped(bytes) => bytes,
+            Piece::Heap(bytes) => bytes,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Piece::Mapped(bytes) => bytes,
+            Piece::Heap(bytes) => bytes,
+        }
+    }
+}
+
 enum Memory {
-    Pooled(&'static mut [u8]),
+    Pooled(Piece),
     Large(Box<[u8]>),
     /// A large block's index after its memory was given back.
     Absent,
@@ -84,12 +114,12 @@ impl Blocks {
     /// # Panics
     /// When a piece has another size.
     #[must_use]
-    pub fn new(memory: Vec<&'static mut [u8]>, large_bytes_max: usize) -> Blocks {
+    pub fn new(memory: Vec<Piece>, large_bytes_max: usize) -> Blocks {
         let pooled = memory.len();
         let blocks: Vec<Block> = memory
             .into_iter()
             .map(|piece| {
-                assert_eq!(piece.len(), BLOCK_BYTES, "a pooled block has one size");
+                assert_eq!(piece.bytes().len(), BLOCK_BYTES, "a pooled block has one size");
                 Block { memory: Memory::Pooled(piece), frozen_end: 0, holds: 0, generation: 0 }
             })
             .collect();
@@ -152,11 +182,7 @@ impl Blocks {
         let slot = &mut self.blocks[block as usize];
         assert!(slot.holds > 0, "block {block} is free");
         let from = slot.frozen_end as usize;
-        match &mut slot.memory {
-            Memory::Pooled(bytes) => &mut bytes[from..],
-            Memory::Large(bytes) => &mut bytes[from..],
-            Memory::Absent => &mut [],
-        }
+        &mut slot.memory.bytes_mut()[from..]
     }
 
     /// Copies the bytes `from` names to `at` of `block`, above its frozen end.
@@ -285,9 +311,9 @@ impl Blocks {
 
     /// Gives the pooled memory back for a life to come; whoever still names a slice loses it.
     #[must_use]
-    pub fn into_memory(self) -> Vec<&'static mut [u8]> {
+    pub fn into_memory(self) -> Vec<Piece> {
         let pooled = |block: Block| match block.memory {
-            Memory::Pooled(bytes) => Some(bytes),
+            Memory::Pooled(piece) => Some(piece),
             Memory::Large(_) | Memory::Absent => None,
         };
         self.blocks.into_iter().filter_map(pooled).collect()
@@ -303,7 +329,7 @@ impl Blocks {
 impl Memory {
     fn bytes(&self) -> &[u8] {
         match self {
-            Memory::Pooled(bytes) => bytes,
+            Memory::Pooled(piece) => piece.bytes(),
             Memory::Large(bytes) => bytes,
             Memory::Absent => &[],
         }
@@ -311,7 +337,7 @@ impl Memory {
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
-            Memory::Pooled(bytes) => bytes,
+            Memory::Pooled(piece) => piece.bytes_mut(),
             Memory::Large(bytes) => bytes,
             Memory::Absent => &mut [],
         }
@@ -323,8 +349,7 @@ mod tests {
     use super::*;
 
     fn pool(count: usize) -> Blocks {
-        let leak = |_| Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice());
-        Blocks::new((0..count).map(leak).collect(), 1 << 20)
+        Blocks::new((0..count).map(|_| Piece::zeroed()).collect(), 1 << 20)
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use crate::error::StartError;
 use crate::ring::map;
-use ringway_log::blocks::{BLOCK_BYTES, Blocks};
+use ringway_log::blocks::{BLOCK_BYTES, Blocks, Piece};
 
 /// Share of the memory kept for frames too large for a block (L6).
 const LARGE_SHARE: usize = 8;
@@ -28,7 +28,8 @@ pub fn blocks(memory_bytes: usize) -> Result<Blocks, StartError> {
         map(bytes).map_err(|error| StartError::Memory { bytes, cause: error.to_string() })?;
     // SAFETY: `map` gave `bytes` zeroed bytes that are never unmapped and that nobody else knows.
     let arena: &'static mut [u8] = unsafe { std::slice::from_raw_parts_mut(arena.as_ptr(), bytes) };
-    Ok(Blocks::new(arena.chunks_exact_mut(BLOCK_BYTES).collect(), large_bytes_max))
+    let pieces = arena.chunks_exact_mut(BLOCK_BYTES).map(Piece::Mapped);
+    Ok(Blocks::new(pieces.collect(), large_bytes_max))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::clock::SECOND;
 use crate::room::Room;
 use ringway_doors::session::{Door, DoorConfig};
-use ringway_log::blocks::{BLOCK_BYTES, Blocks};
+use ringway_log::blocks::{Blocks, Piece};
 use ringway_log::directory::{DirectoryFacts, DirectoryStart};
 use ringway_log::io::Now;
 use ringway_partition::catalog::Catalog;
@@ -18,21 +18,20 @@ use std::sync::Arc;
 /// Block memory that lives longer than processes.
 #[derive(Default)]
 pub struct Pool {
-    spare: Vec<&'static mut [u8]>,
+    spare: Vec<Piece>,
 }
 
 impl Pool {
     /// Memory of one shard: `count` blocks, never more: what a seed does must not depend on the seeds that
     /// ran before it in this process.
-    pub fn take(&mut self, count: usize) -> Vec<&'static mut [u8]> {
+    pub fn take(&mut self, count: usize) -> Vec<Piece> {
         while self.spare.len() < count {
-            // Leaked once per worker and then used for ever: blocks want memory that never moves.
-            self.spare.push(Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice()));
+            self.spare.push(Piece::zeroed());
         }
         self.spare.split_off(self.spare.len() - count)
     }
 
-    fn give(&mut self, memory: Vec<&'static mut [u8]>) {
+    fn give(&mut self, memory: Vec<Piece>) {
         self.spare.extend(memory);
     }
 }

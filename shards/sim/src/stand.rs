@@ -8,7 +8,7 @@ use crate::disk::Disk;
 use crate::ledger::{Found, Ledger};
 use crate::rng::hash_bytes;
 use crate::room::{FrameSeen, see_all, see_kafka};
-use ringway_log::blocks::{BLOCK_BYTES, Blocks};
+use ringway_log::blocks::{Blocks, Piece};
 use ringway_log::directory::{DirectoryProgress, DirectoryStart, clean_marker};
 use ringway_log::io::{IoDone, IoOut, Now, SmallFile};
 use ringway_log::logs::{
@@ -56,7 +56,7 @@ pub struct Stand {
     /// Settings of the log.
     pub settings: LogSettings,
     logs: Option<Logs>,
-    memory: Vec<&'static mut [u8]>,
+    memory: Vec<Piece>,
     blocks: Blocks,
     io: IoOut,
     queue: VecDeque<u64>,
@@ -80,7 +80,6 @@ impl Stand {
     /// No process yet, an empty disk.
     #[must_use]
     pub fn new(key: LogKey, segment_bytes: u64) -> Stand {
-        let leak = |_| &mut *Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice());
         Stand {
             key,
             shard: 0,
@@ -98,7 +97,7 @@ impl Stand {
                 topic_uuid: [7; 16],
             },
             logs: None,
-            memory: (0..BLOCKS).map(leak).collect(),
+            memory: (0..BLOCKS).map(|_| Piece::zeroed()).collect(),
             blocks: Blocks::new(Vec::new(), 0),
             io: IoOut::default(),
             queue: VecDeque::new(),

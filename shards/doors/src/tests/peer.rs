@@ -8,7 +8,7 @@ use kafka_protocol::messages::{RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{
     Decodable, Encodable, HeaderVersion, Request as KafkaRequest, StrBytes,
 };
-use ringway_log::blocks::{BLOCK_BYTES, Blocks, Slice};
+use ringway_log::blocks::{BLOCK_BYTES, Blocks, Piece, Slice};
 use ringway_log::io::Now;
 use ringway_partition::catalog::{Broker, Catalog, Topic};
 use ringway_partition::request::{Reply, Request, RequestId};
@@ -82,8 +82,7 @@ pub(super) struct Peer {
 }
 
 pub(super) fn pool(count: usize) -> Blocks {
-    let leak = |_| Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice());
-    Blocks::new((0..count).map(leak).collect(), LARGE_BYTES_MAX)
+    Blocks::new((0..count).map(|_| Piece::zeroed()).collect(), LARGE_BYTES_MAX)
 }
 
 impl Peer {

@@ -4,7 +4,7 @@
 //! Not here: single rules (`rules.rs`).
 
 use super::disk::{Dice, Disk};
-use crate::blocks::{BLOCK_BYTES, Blocks};
+use crate::blocks::{BLOCK_BYTES, Blocks, Piece};
 use crate::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart, clean_marker};
 use crate::io::{IoOut, Now, SmallFile};
 use crate::logs::{
@@ -22,8 +22,8 @@ pub(crate) const KEY: LogKey = LogKey { topic_id: 7, partition: 3 };
 pub(crate) type Frames = Vec<(u64, Vec<u8>)>;
 
 pub(crate) fn pool(count: usize) -> Blocks {
-    let leak = |_| &mut *Box::leak(vec![0xAAu8; BLOCK_BYTES].into_boxed_slice());
-    Blocks::new((0..count).map(leak).collect(), 64 << 20)
+    let piece = |_| Piece::Heap(vec![0xAA; BLOCK_BYTES].into_boxed_slice());
+    Blocks::new((0..count).map(piece).collect(), 64 << 20)
 }
 
 pub(crate) fn settings() -> LogSettings {
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// The same with memory of an earlier world.
-    pub(crate) fn again(seed: u64, settings: LogSettings, memory: Vec<&'static mut [u8]>) -> World {
+    pub(crate) fn again(seed: u64, settings: LogSettings, memory: Vec<Piece>) -> World {
         let mut world = World::new(seed);
         world.blocks = Blocks::new(memory, 64 << 20);
         world.settings.insert(KEY, settings);

@@ -10,7 +10,7 @@ use crate::request::{
 use crate::shard::{GroupConfig, Shard, ShardConfig, Upkeep};
 use crate::topic_config::TopicConfig;
 use crate::turn::copied;
-use ringway_log::blocks::{BLOCK_BYTES, Blocks};
+use ringway_log::blocks::{Blocks, Piece};
 use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
 use ringway_log::io::{IoOut, Now};
 use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
@@ -129,8 +129,7 @@ impl World {
     }
 
     fn blocks(count: usize) -> Blocks {
-        let piece = |_| Box::leak(vec![0u8; BLOCK_BYTES].into_boxed_slice());
-        Blocks::new((0..count).map(piece).collect(), 8 << 20)
+        Blocks::new((0..count).map(|_| Piece::zeroed()).collect(), 8 << 20)
     }
 
     fn directory(&mut self) -> DirectoryFacts {
