@@ -188,7 +188,7 @@ impl Searches {
         search.looked += 1;
         search.leader_epoch = header.leader_epoch();
         search.next = header.last_offset().unwrap_or(header.base_offset()) + 1;
-        let at_ms = search.at_ms;
+        let (key, at_ms) = (search.key, search.at_ms);
         if header.max_timestamp() < at_ms {
             return self.go_on(turn, row);
         }
@@ -197,7 +197,12 @@ impl Searches {
             let found = (header.base_offset(), header.max_timestamp());
             return self.found(turn, row, found);
         }
-        turn.out.jobs.push((u64::from(row), Job::FindTime { frame: bytes, at: at_ms }));
+        let Some(partition) = turn.ground.partitions.get(key) else {
+            return self.fail(turn, row, ErrorCode::UnknownTopicOrPartition, "the topic is gone");
+        };
+        let message_bytes_max = partition.topic.config.message_bytes_max;
+        let job = Job::FindTime { frame: bytes, at: at_ms, message_bytes_max };
+        turn.out.jobs.push((u64::from(row), job));
     }
 
     /// The job ended.

@@ -4,7 +4,7 @@
 //! Not here: copying and CRC (`log/append`), what a batch must look like (`batch_rules.rs`).
 
 use crate::batch_rules::{self, Checked};
-use crate::job::unkeyed;
+use crate::job::check_keys;
 use crate::partition::Partition;
 use crate::produce_rows::{Held, Keys, Produce, Unflushed, payload_bytes, release};
 use crate::producer_state::{Sequenced, Verdict};
@@ -32,8 +32,8 @@ pub(crate) struct HeldProduces {
 enum Hindrance {
     /// Try again after the next flush.
     Busy,
-    /// A job has to look at its keys first.
-    Look,
+    /// This job has to look at its keys first.
+    Look(Job),
     /// Tell the producer.
     Refused(ErrorCode, String),
 }
@@ -72,11 +72,10 @@ impl HeldProduces {
         match append(turn.ground, turn.blocks, turn.now, &held) {
             Ok(row) => wait(turn, key, row),
             Err(Hindrance::Busy) => return Some(held),
-            Err(Hindrance::Look) => {
+            Err(Hindrance::Look(job)) => {
                 held.keys = Keys::Looking(self.next_look);
                 self.looks.insert(self.next_look, key);
-                let batch = payload_bytes(turn.blocks, &held.produce.payload).to_vec();
-                turn.out.jobs.push((self.next_look, Job::NullKeys { batch }));
+                turn.out.jobs.push((self.next_look, job));
                 self.next_look += 1;
                 return Some(held);
             }
@@ -91,16 +90,21 @@ impl HeldProduces {
     }
 
     /// A job has looked at the keys of a held batch.
-    pub(crate) fn job_done(&mut self, turn: &mut Turn<'_>, job: u64, refusal: Option<String>) {
+    pub(crate) fn job_done(
+        &mut self,
+        turn: &mut Turn<'_>,
+        job: u64,
+        checked: Result<(), (ErrorCode, String)>,
+    ) {
         let Some(key) = self.looks.remove(&job) else { return };
         let Some(partition) = turn.ground.partitions.get_mut(key) else { return };
         let found = partition.held.iter().position(|held| held.keys == Keys::Looking(job));
         let Some(at) = found else { return };
-        if let Some(message) = refusal {
+        if let Err((code, message)) = checked {
             if let Some(held) = partition.held.remove(at) {
                 self.rows -= 1;
                 turn.ground.counts.refused_batches += 1;
-                refuse(turn, held.id, &held.produce, ErrorCode::InvalidRecord, message);
+                refuse(turn, held.id, &held.produce, code, message);
             }
         } else {
             partition.held[at].keys = Keys::Sound;
@@ -342,7 +346,7 @@ fn append(
         }
     }
     if partition.topic.config.compact && *keys != Keys::Sound {
-        expect_keys(bytes, &checked)?;
+        expect_keys(bytes, &checked, partition.topic.config.message_bytes_max)?;
     }
     let batch = match &produce.payload {
         Payload::Received(slice) => Batch::Slice(*slice),
@@ -386,14 +390,11 @@ fn expect_ready(partition: &Partition, held: &Held, now: Now) -> Result<(), Hind
 }
 
 /// A compacted log takes no record without a key; those of a compressed batch only a job can see.
-fn expect_keys(batch: &[u8], checked: &Checked) -> Result<(), Hindrance> {
+fn expect_keys(batch: &[u8], checked: &Checked, message_bytes_max: u32) -> Result<(), Hindrance> {
     if checked.compressed {
-        return Err(Hindrance::Look);
+        return Err(Hindrance::Look(Job::NullKeys { batch: batch.to_vec(), message_bytes_max }));
     }
-    match unkeyed(batch) {
-        Some(message) => Err(Hindrance::Refused(ErrorCode::InvalidRecord, message)),
-        None => Ok(()),
-    }
+    Ok(check_keys(batch, message_bytes_max)?)
 }
 
 /// Whether a batch is its producer's next, also when the log knows no other of it.

@@ -441,11 +441,15 @@ pub enum Job {
         frame: Vec<u8>,
         /// ms.
         at: i64,
+        /// `max.message.bytes` of the topic.
+        message_bytes_max: u32,
     },
     /// Records without a key in one compressed batch for a compacted topic (kafka.md P7).
     NullKeys {
         /// The batch as produced.
         batch: Vec<u8>,
+        /// `max.message.bytes` of the topic.
+        message_bytes_max: u32,
     },
 }
 
@@ -455,7 +459,7 @@ pub enum JobResult {
     /// Offset and timestamp, when there is one.
     Time(Option<(u64, i64)>),
     /// Why the batch may not be stored, if it may not.
-    NullKeys(Option<String>),
+    NullKeys(Result<(), (ErrorCode, String)>),
 }
 
 /// Everything that can happen to a shard.

@@ -105,8 +105,8 @@ impl Shard {
             Input::Job(job, JobResult::Time(found)) => {
                 rules.searches.job_done(&mut turn, job, found);
             }
-            Input::Job(job, JobResult::NullKeys(refusal)) => {
-                rules.produces.job_done(&mut turn, job, refusal);
+            Input::Job(job, JobResult::NullKeys(checked)) => {
+                rules.produces.job_done(&mut turn, job, checked);
             }
             Input::PeersRecovered => {
                 turn.ground.serving = true;

@@ -547,6 +547,22 @@ fn p7_a_compacted_topic_takes_keyed_records_only_and_keeps_the_order_meanwhile()
 }
 
 #[test]
+fn s09_a_bomb_for_a_compacted_topic_is_too_large() {
+    let mut world = World::new(1);
+    let key = log(world.topic("t", 1, &[("cleanup.policy", "compact")]));
+    for (value, expected) in [(65_000, ErrorCode::None), (65_600, ErrorCode::MessageTooLarge)] {
+        let options = BatchOptions { codec: Codec::Gzip, ..BatchOptions::default() };
+        let mut writer = BatchWriter::new(options);
+        writer.push(world.wall_ms(), Some(b"k"), Some(&vec![0; value]), &[]).expect("one");
+        writer.finish().expect("one");
+        let request = world.produce_request(key, -1, writer.batch().to_vec());
+        let id = world.ask(0, request);
+        assert_eq!(world.code(id), expected, "{value} bytes in {}", writer.batch().len());
+    }
+    world.finish();
+}
+
+#[test]
 fn p9_a_lone_node_cannot_promise_two_replicas() {
     let mut world = World::new(1);
     let key = log(world.topic("t", 1, &[("min.insync.replicas", "2")]));
