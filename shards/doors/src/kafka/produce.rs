@@ -18,6 +18,9 @@ use ringway_wire::kafka::response_frame::ResponseFrame;
 use ringway_wire::kafka::topic_ref::TopicRef;
 use std::ops::Range;
 
+/// A produce waits for room so long at most, ns, whatever its client asks for: its frame takes memory meanwhile.
+/// Clients ask for 30 s and send again.
+const TIMEOUT_NS_MAX: u64 = 300_000_000_000;
 /// Reply buffers kept for later, and how large a kept one may be.
 const SPARE_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 4096;
@@ -128,7 +131,7 @@ fn find<'a>(topic: TopicRef<'_>, catalog: &'a Catalog) -> Result<&'a Topic, Erro
 
 fn deadline(timeout_ms: i32, turn: &Turn<'_>) -> u64 {
     let timeout_ns = u64::try_from(timeout_ms).unwrap_or(0).saturating_mul(1_000_000);
-    turn.now.mono_ns.saturating_add(timeout_ns)
+    turn.now.mono_ns.saturating_add(timeout_ns.min(TIMEOUT_NS_MAX))
 }
 
 fn record_count(batch: &[u8]) -> u64 {

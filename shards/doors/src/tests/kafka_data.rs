@@ -216,6 +216,21 @@ fn fetch_is_asked_and_answered_in_every_version() {
 }
 
 #[test]
+fn a_produce_waits_five_minutes_at_most() {
+    for (timeout_ms, waits_ms) in
+        [(-1, 0), (0, 0), (300_000, 300_000), (300_001, 300_000), (i32::MAX, 300_000)]
+    {
+        let mut peer = Peer::new();
+        let request = produce(9, -1, &[(0, Some(batch(1, 61)))]).with_timeout_ms(timeout_ms);
+        peer.send(&frame(9, 1, &request));
+        let Request::Produce { deadline_ns, .. } = peer.asked[0].1 else { panic!("no produce") };
+        assert_eq!(deadline_ns, peer.now.mono_ns + waits_ms * 1_000_000, "{timeout_ms}");
+        peer.answer_next(produced(0));
+        peer.finish();
+    }
+}
+
+#[test]
 fn a_fetch_waits_an_hour_at_most() {
     let mut peer = Peer::new();
     peer.send(&frame(12, 1, &fetch(12, &[(0, 0)]).with_max_wait_ms(i32::MAX)));
