@@ -4,8 +4,8 @@
 //! Not here: what the disk holds (`written.rs`), what must come out of it (the target).
 
 use crate::disk::Disk;
-use ringway_log::blocks::{BLOCK_BYTES, Blocks};
-use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
+use crate::process::{blocks, directory, give_back};
+use ringway_log::blocks::Blocks;
 use ringway_log::io::{IoOut, Now};
 use ringway_log::logs::{
     AppendError, AppendFacts, Batch, Durability, LogEvent, LogSettings, Logs, LogsConfig,
@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// The one log.
 pub const KEY: LogKey = LogKey { topic_id: 7, partition: 3 };
-/// Secret of its directory.
-pub const SECRET: u32 = 0x5EC2_E755;
+/// Blocks of memory.
+const BLOCKS: usize = 40;
 /// Turns until something must have happened.
 const TURNS_MAX: u32 = 20_000;
 
@@ -33,38 +33,18 @@ pub struct Broker {
     read: Option<(ReadTicket, Result<FrameList, ReadFailure>)>,
 }
 
-/// Memory for [`Broker::start`]; taken back by [`Broker::end`].
-pub fn memory() -> Vec<&'static mut [u8]> {
-    (0..40).map(|_| &mut *Box::leak(vec![0; BLOCK_BYTES].into_boxed_slice())).collect()
-}
-
-fn directory(disk: &mut Disk, blocks: &mut Blocks) -> DirectoryFacts {
-    let mut io = IoOut::default();
-    let mut start = DirectoryStart::new([9; 16], SECRET, 4096, &mut io);
-    for _ in 0..TURNS_MAX {
-        disk.submit(&mut io, blocks);
-        let done = disk.next_done().expect("the directory waits for nothing");
-        match start.on_io(done, &mut io) {
-            DirectoryProgress::Working => {}
-            DirectoryProgress::Ready(facts) => return facts,
-            DirectoryProgress::Refused(text) => panic!("directory refused: {text}"),
-        }
-    }
-    panic!("the directory does not start");
-}
-
 impl Broker {
     /// Writes the directory's own files on an empty disk.
-    pub fn format(disk: &mut Disk, memory: Vec<&'static mut [u8]>) -> Vec<&'static mut [u8]> {
-        let mut blocks = Blocks::new(memory, 16 << 20);
+    pub fn format(disk: &mut Disk) {
+        let mut blocks = blocks(BLOCKS);
         directory(disk, &mut blocks);
         disk.restart();
-        blocks.into_memory()
+        give_back(&mut blocks);
     }
 
     /// Starts on `disk` and recovers the log; the text when it stays offline.
-    pub fn start(disk: &mut Disk, memory: Vec<&'static mut [u8]>) -> (Broker, Option<String>) {
-        let mut blocks = Blocks::new(memory, 16 << 20);
+    pub fn start(disk: &mut Disk) -> (Broker, Option<String>) {
+        let mut blocks = blocks(BLOCKS);
         disk.restart();
         let facts = directory(disk, &mut blocks);
         let config = LogsConfig {
@@ -110,9 +90,9 @@ impl Broker {
         (broker, offline)
     }
 
-    /// Stops as a killed process does; its memory can be used again.
-    pub fn end(self) -> Vec<&'static mut [u8]> {
-        self.blocks.into_memory()
+    /// Stops as a killed process does; its memory serves the next one.
+    pub fn end(mut self) {
+        give_back(&mut self.blocks);
     }
 
     /// Log end, all of it flushed.

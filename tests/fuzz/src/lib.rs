@@ -7,6 +7,7 @@ pub mod broker;
 pub mod disk;
 pub mod memory;
 pub mod node;
+pub mod process;
 pub mod requests;
 pub mod written;
 

@@ -4,12 +4,12 @@
 //! Not here: what is sent (`requests.rs`, the targets), what must come back (the targets).
 
 use crate::disk::Disk;
+use crate::process::{blocks, directory, give_back};
 use ringway_doors::session::{
     Close, Dialects, Door, DoorConfig, DoorOut, Part, ReceiveInto, Session,
 };
 use ringway_log::blocks::{BLOCK_BYTES, Blocks};
-use ringway_log::directory::{DirectoryFacts, DirectoryProgress, DirectoryStart};
-use ringway_log::io::{IoOut, Now};
+use ringway_log::io::Now;
 use ringway_log::logs::Upkeep;
 use ringway_partition::catalog::{Broker, Catalog, Topic};
 use ringway_partition::request::{Input, MetaAnswer, MetaOp, Notice, Out};
@@ -18,7 +18,7 @@ use ringway_partition::topic_config::TopicConfig;
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::TopicUuid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// When every run begins, ms.
 pub const WALL_MS: i64 = 1_700_000_000_000;
@@ -39,12 +39,7 @@ const TURNS_MAX: u32 = 5_000;
 const ANSWER_NS_MAX: u64 = 2 * 3_600 * 1_000_000_000;
 /// Blocks of the pool.
 const BLOCKS: usize = 48;
-/// Memory of large frames.
-const LARGE_BYTES_MAX: usize = 16 << 20;
 const CONNECTION: u32 = 9;
-
-/// The pool, handed from run to run; still reachable at the end, so that it is no leak.
-static MEMORY: Mutex<Vec<&'static mut [u8]>> = Mutex::new(Vec::new());
 
 /// The shard, its connection and everything below.
 pub struct Node {
@@ -150,36 +145,10 @@ fn shard_config() -> ShardConfig {
     }
 }
 
-fn pool() -> Vec<&'static mut [u8]> {
-    let mut kept = MEMORY.lock().expect("one thread");
-    // Two nodes may live at once.
-    if kept.is_empty() {
-        let fresh = |_| &mut *Box::leak(vec![0; BLOCK_BYTES].into_boxed_slice());
-        kept.extend((0..BLOCKS).map(fresh));
-    }
-    let rest = kept.len() - BLOCKS;
-    kept.split_off(rest)
-}
-
-fn directory(disk: &mut Disk, blocks: &mut Blocks) -> DirectoryFacts {
-    let mut io = IoOut::default();
-    let mut start = DirectoryStart::new([9; 16], 0x5EC2_E755, 4096, &mut io);
-    for _ in 0..TURNS_MAX {
-        disk.submit(&mut io, blocks);
-        let done = disk.next_done().expect("the directory waits for nothing");
-        match start.on_io(done, &mut io) {
-            DirectoryProgress::Working => {}
-            DirectoryProgress::Ready(facts) => return facts,
-            DirectoryProgress::Refused(text) => panic!("directory refused: {text}"),
-        }
-    }
-    panic!("the directory does not start");
-}
-
 impl Node {
     /// A shard that serves, on an empty disk, and a connection that has said nothing yet.
     pub fn start() -> Node {
-        let mut blocks = Blocks::new(pool(), LARGE_BYTES_MAX);
+        let mut blocks = blocks(BLOCKS);
         let mut disk = Disk::default();
         let facts = directory(&mut disk, &mut blocks);
         let now = Now { mono_ns: 1_000_000_000, wall_ns: WALL_MS as u64 * 1_000_000 };
@@ -442,7 +411,6 @@ impl Drop for Node {
             return;
         }
         self.shard = None;
-        let blocks = std::mem::replace(&mut self.blocks, Blocks::new(Vec::new(), 0));
-        MEMORY.lock().expect("one thread").extend(blocks.into_memory());
+        give_back(&mut self.blocks);
     }
 }

@@ -3,8 +3,8 @@
 //! Invariant: what `any_request` makes, a broker that serves the version must be able to read.
 //! Not here: what a broker answers (the targets).
 
-use crate::Dice;
 use crate::node::{TOPICS, WALL_MS, topic_id, topic_uuid};
+use crate::{Dice, give_back, libfuzzer_mutate};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{
     self as theirs, BrokerId, GroupId, ProducerId, TopicName, TransactionalId,
@@ -585,6 +585,41 @@ pub fn damage_frame(frame: &mut Vec<u8>, dice: &mut Dice) {
         }
     }
     if !dice.one_in(10) {
+        fix_size(frame);
+    }
+}
+
+/// A mutator of connections: one byte that says how to cut, then frames. `change` gets the frames, never none,
+/// and the place of one of them; `fresh` makes a sound one.
+pub fn mutate_frames(
+    (data, size, max_size, seed): (&mut [u8], usize, usize, u32),
+    fresh: impl Fn(&mut Dice) -> Vec<u8>,
+    change: impl FnOnce(&mut Vec<Vec<u8>>, usize, &mut Dice),
+) -> usize {
+    let mut dice = Dice::new(seed);
+    let (cut, stream) = data[..size].split_first().map_or((0, &[][..]), |(cut, rest)| (*cut, rest));
+    let mut all: Vec<Vec<u8>> = frames(stream).iter().map(|frame| frame.to_vec()).collect();
+    if all.is_empty() {
+        all.push(fresh(&mut dice));
+    } else {
+        let at = dice.below(all.len());
+        change(&mut all, at, &mut dice);
+    }
+    let cut = if dice.one_in(8) { dice.pick(&[0, 1, 5, 40, 255]) } else { cut };
+    let mut changed = [vec![cut], all.concat()].concat();
+    if changed.len() > max_size {
+        // A cut frame would be damage of its own; start small again.
+        changed = [vec![cut], fresh(&mut dice)].concat();
+    }
+    give_back(&changed, data, max_size)
+}
+
+/// Lets libFuzzer change a frame behind its first `head` bytes.
+pub fn mutate_body(frame: &mut Vec<u8>, head: usize, dice: &mut Dice, max_size: usize) {
+    let mut body = frame.split_off(frame.len().min(head));
+    libfuzzer_mutate(&mut body, max_size);
+    frame.extend(body);
+    if frame.len() >= 4 && !dice.one_in(10) {
         fix_size(frame);
     }
 }

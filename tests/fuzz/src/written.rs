@@ -3,7 +3,8 @@
 //! Invariant: undamaged, every frame obeys the rules of writing (reliability.md 3.1).
 //! Not here: recovery.
 
-use crate::broker::{KEY, SECRET};
+use crate::broker::KEY;
+use crate::process::SECRET;
 use ringway_wire::crc32c::crc32c;
 use ringway_wire::header::{Encoding, HEADER_LEN, KAFKA_AT, Kind, Line, stamp};
 

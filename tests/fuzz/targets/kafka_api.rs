@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
+use ringway_fuzz::canary;
 use ringway_fuzz::memory::measured;
 use ringway_fuzz::node::Node;
 use ringway_fuzz::requests::{
-    self, any_request, check_response, damage_frame, fix_size, reread_request,
+    self, any_request, check_response, damage_frame, mutate_body, mutate_frames, reread_request,
 };
-use ringway_fuzz::{Dice, canary, give_back, libfuzzer_mutate};
 use ringway_wire::kafka::api;
 use ringway_wire::kafka::fetch::FetchRequest;
 use ringway_wire::kafka::produce::ProduceRequest;
@@ -165,34 +165,13 @@ fn look_for_canary(request: &FetchRequest<'_>, version: i16) {
 }
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let mut dice = Dice::new(seed);
-    let input = &data[..size];
-    let cut = input.first().copied().unwrap_or(0);
-    let stream = input.get(1..).unwrap_or_default();
-    let mut frames: Vec<Vec<u8>> =
-        requests::frames(stream).iter().map(|frame| frame.to_vec()).collect();
-    let at = dice.below(frames.len());
-    match dice.below(6) {
-        0 => frames = vec![any_request(&mut dice)],
-        1 if frames.len() < FRAMES_MAX => frames.insert(at, any_request(&mut dice)),
-        2 if frames.len() > 1 => drop(frames.remove(at)),
-        3 | 4 if !frames.is_empty() => damage_frame(&mut frames[at], &mut dice),
-        _ if !frames.is_empty() => {
-            let head = frames[at].len().min(4);
-            let mut body = frames[at].split_off(head);
-            libfuzzer_mutate(&mut body, max_size);
-            frames[at].extend(body);
-            if frames[at].len() >= 4 && !dice.one_in(10) {
-                fix_size(&mut frames[at]);
-            }
+    mutate_frames((data, size, max_size, seed), any_request, |frames, at, dice| {
+        match dice.below(6) {
+            0 => *frames = vec![any_request(dice)],
+            1 if frames.len() < FRAMES_MAX => frames.insert(at, any_request(dice)),
+            2 if frames.len() > 1 => drop(frames.remove(at)),
+            3 | 4 => damage_frame(&mut frames[at], dice),
+            _ => mutate_body(&mut frames[at], 4, dice, max_size),
         }
-        _ => frames = vec![any_request(&mut dice)],
-    }
-    let mut changed = vec![if dice.one_in(8) { dice.pick(&[0, 1, 5, 40, 255]) } else { cut }];
-    changed.extend(frames.concat());
-    if changed.len() > max_size {
-        // A cut frame would be damage of its own; start small again.
-        changed = [vec![cut], any_request(&mut dice)].concat();
-    }
-    give_back(&changed, data, max_size)
+    })
 });

@@ -8,8 +8,10 @@ use kafka_protocol::protocol::{Decodable, Encodable};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
 use ringway_fuzz::memory::measured;
 use ringway_fuzz::node::{Node, TOPICS, WALL_MS, topic_id, topic_uuid};
-use ringway_fuzz::requests::{self, damage_batch, damage_frame, fix_crc, fix_size};
-use ringway_fuzz::{Dice, canary, give_back, libfuzzer_mutate};
+use ringway_fuzz::requests::{
+    self, damage_batch, damage_frame, fix_crc, mutate_body, mutate_frames,
+};
+use ringway_fuzz::{Dice, canary, libfuzzer_mutate};
 use ringway_wire::crc32c::crc32c;
 use ringway_wire::kafka::api;
 use ringway_wire::kafka::produce::ProduceRequest;
@@ -276,44 +278,24 @@ fn look_for_canary(topic: usize, offset: i64, batch: &[u8]) {
     }
 }
 
-fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    let mut dice = Dice::new(seed);
-    let input = &data[..size];
-    let cut = input.first().copied().unwrap_or(0);
-    let stream = input.get(1..).unwrap_or_default();
-    let mut frames: Vec<Vec<u8>> =
-        requests::frames(stream).iter().map(|frame| frame.to_vec()).collect();
-    let at = dice.below(frames.len());
+/// A sound request of any version.
+fn any_produce(dice: &mut Dice) -> Vec<u8> {
     let version = VERSION_MIN + dice.below((VERSION_MAX - VERSION_MIN + 1) as usize) as i16;
-    match dice.below(11) {
-        0 => frames = vec![requests::request(&mut dice, api::PRODUCE, version)],
-        1 | 2 if frames.len() < FRAMES_MAX => {
-            frames.insert(at, requests::request(&mut dice, api::PRODUCE, version))
+    requests::request(dice, api::PRODUCE, version)
+}
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    mutate_frames((data, size, max_size, seed), any_produce, |frames, at, dice| {
+        match dice.below(11) {
+            0 => *frames = vec![any_produce(dice)],
+            1 | 2 if frames.len() < FRAMES_MAX => frames.insert(at, any_produce(dice)),
+            // Sent again: a retry when it is numbered, else a batch behind the first one.
+            3 | 8..=10 if frames.len() < FRAMES_MAX => frames.push(frames[at].clone()),
+            4 => damage_frame(&mut frames[at], dice),
+            5 | 6 => in_batch(&mut frames[at], dice, max_size),
+            _ => mutate_body(&mut frames[at], 8, dice, max_size),
         }
-        // Sent again: a retry when it is numbered, else a batch behind the first one.
-        3 | 8..=10 if !frames.is_empty() && frames.len() < FRAMES_MAX => {
-            let again = frames[at].clone();
-            frames.push(again);
-        }
-        4 if !frames.is_empty() => damage_frame(&mut frames[at], &mut dice),
-        5 | 6 if !frames.is_empty() => in_batch(&mut frames[at], &mut dice, max_size),
-        _ if !frames.is_empty() => {
-            let head = frames[at].len().min(8);
-            let mut body = frames[at].split_off(head);
-            libfuzzer_mutate(&mut body, max_size);
-            frames[at].extend(body);
-            if frames[at].len() >= 8 {
-                fix_size(&mut frames[at]);
-            }
-        }
-        _ => frames = vec![requests::request(&mut dice, api::PRODUCE, version)],
-    }
-    let mut changed = vec![if dice.one_in(8) { dice.pick(&[0, 1, 5, 40, 255]) } else { cut }];
-    changed.extend(frames.concat());
-    if changed.len() > max_size {
-        changed = [vec![cut], requests::request(&mut dice, api::PRODUCE, version)].concat();
-    }
-    give_back(&changed, data, max_size)
+    })
 });
 
 /// Damages one batch inside a frame; its length stays, so that the rest of the request stays sound.

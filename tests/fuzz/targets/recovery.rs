@@ -3,18 +3,14 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use ringway_fuzz::broker::{Broker, KEY, memory};
+use ringway_fuzz::broker::{Broker, KEY};
 use ringway_fuzz::canary;
 use ringway_fuzz::disk::Disk;
 use ringway_fuzz::written::{Written, one_more};
 use ringway_log::io::SegmentName;
-use std::sync::Mutex;
 
 /// Steps beyond it make runs slow and find nothing that shorter plans do not.
 const PLAN_MAX: usize = 96;
-
-/// The pool of blocks, handed from run to run; still reachable at the end, so that it is no leak.
-static MEMORY: Mutex<Vec<&'static mut [u8]>> = Mutex::new(Vec::new());
 
 type Batches = Vec<(u64, Vec<u8>)>;
 type Holes = Vec<(u64, u64)>;
@@ -27,24 +23,15 @@ fuzz_target!(|plan: &[u8]| -> Corpus {
     if written.frames.is_empty() {
         return Corpus::Reject;
     }
-    let mut kept = MEMORY.lock().expect("one thread");
-    let mut pool = std::mem::take(&mut *kept);
-    if pool.is_empty() {
-        pool = memory();
-    }
     let mut disk = Disk::default();
-    pool = Broker::format(&mut disk, pool);
+    Broker::format(&mut disk);
     disk.put(SegmentName { log: KEY, base_offset: 0 }, written.content.clone());
-    *kept = recover(&written, &mut disk, pool);
+    recover(&written, &mut disk);
     Corpus::Keep
 });
 
-fn recover(
-    written: &Written,
-    disk: &mut Disk,
-    pool: Vec<&'static mut [u8]>,
-) -> Vec<&'static mut [u8]> {
-    let (mut broker, offline) = Broker::start(disk, pool);
+fn recover(written: &Written, disk: &mut Disk) {
+    let (mut broker, offline) = Broker::start(disk);
     if let Some(text) = offline {
         panic!("a readable disk must not keep a log offline: {text}");
     }
@@ -53,7 +40,8 @@ fn recover(
     check(written, &batches, &holes, end);
 
     // D7: recovering again changes nothing.
-    let (mut broker, offline) = Broker::start(disk, broker.end());
+    broker.end();
+    let (mut broker, offline) = Broker::start(disk);
     assert_eq!(offline, None);
     assert_eq!(broker.log_end(), end, "the log end moves from recovery to recovery");
     assert_eq!(broker.read_all(disk), (batches.clone(), holes.clone()), "D7");
@@ -61,13 +49,14 @@ fn recover(
     // D4: what was dropped stays dropped once other bytes follow.
     let appended = broker.append(disk, &one_more());
     assert!(appended >= end, "offset {appended} was given before");
-    let (mut broker, offline) = Broker::start(disk, broker.end());
+    broker.end();
+    let (mut broker, offline) = Broker::start(disk);
     assert_eq!(offline, None);
     let (mut after, holes_after) = broker.read_all(disk);
     let last = after.pop().expect("the batch that was acknowledged");
     assert_eq!((last.0, &last.1[61..]), (appended, &b"after"[..]), "D1");
     assert_eq!((after, holes_after), (batches, holes), "D4");
-    broker.end()
+    broker.end();
 }
 
 fn check(written: &Written, batches: &Batches, holes: &Holes, end: u64) {
