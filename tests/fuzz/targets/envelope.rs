@@ -1,16 +1,18 @@
-//! A native connection: control messages in envelopes, sound and damaged, through door, shard and log.
+//! A native connection: control messages in envelopes and batches, sound and damaged, through door, shard and log.
 //! Input: one byte that says how to cut, then the stream.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
 use ringway_fuzz::memory::measured;
-use ringway_fuzz::node::{Node, topic_id};
+use ringway_fuzz::node::{Node, WALL_MS, topic_id};
 use ringway_fuzz::{Dice, canary, give_back, libfuzzer_mutate};
+use ringway_wire::batch_writer::{BatchOptions, BatchWriter};
 use ringway_wire::header::{
-    BatchHeader, Encoding, EnvelopeHeader, EnvelopeLine, HEADER_LEN, Kind, MessageType,
+    BATCH_VERSION, BatchHeader, Encoding, EnvelopeHeader, EnvelopeLine, HEADER_LEN, Kind,
+    MessageType, header_crc,
 };
 use ringway_wire::native::control::{self, CreateTopic};
-use ringway_wire::native::{BROKER, Envelope, FrameStart, frame_start, put_envelope};
+use ringway_wire::native::{BROKER, Envelope, FrameStart, frame_start, produce_line, put_envelope};
 
 const PAYLOAD_MAX: u32 = 50 << 20;
 /// What a control message may hold.
@@ -37,19 +39,25 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     }
     let room = 4 * input.len() + (64 << 10);
     let (frames, rest) = measured(room, || frames(stream));
-    if frames.len() > FRAMES_MAX || frames.iter().any(|frame| frame[2] != 1) {
+    if frames.len() > FRAMES_MAX {
         return Corpus::Reject;
     }
-    let mut asked = Vec::new();
+    let mut asked = Asked::default();
     for (place, frame) in frames.iter().enumerate() {
+        if from_broker(frame) {
+            // Nothing a client may send: what follows is not looked at.
+            break;
+        }
+        if is_batch(frame) {
+            let header = BatchHeader::access(frame).expect("frame_start accepted it");
+            asked.batches.push(header.correlation());
+            continue;
+        }
         let envelope = measured(room, || Envelope::parse(frame)).expect("frame_start accepted it");
         round_trip(&envelope);
         measured(room, || decode(&envelope));
-        match envelope.header.message_type() {
-            MessageType::Request => asked.push(envelope.header.correlation_id().to_vec()),
-            MessageType::Event => {}
-            // Nothing a client may send: what follows is not looked at.
-            MessageType::Response | MessageType::Error => break,
+        if envelope.header.message_type() == MessageType::Request {
+            asked.messages.push(envelope.header.correlation_id().to_vec());
         }
         if place > 0 {
             look_for_canary(&envelope);
@@ -64,6 +72,26 @@ fuzz_target!(|input: &[u8]| -> Corpus {
     judge(&pieces, asked, rest, &frames);
     Corpus::Keep
 });
+
+/// What waits for an answer: requests by their correlation, batches by theirs.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    messages: Vec<Vec<u8>>,
+    batches: Vec<u64>,
+}
+
+fn is_batch(frame: &[u8]) -> bool {
+    frame[2] == BATCH_VERSION
+}
+
+/// An answer, or a batch that is none to store: no client may send it.
+fn from_broker(frame: &[u8]) -> bool {
+    if is_batch(frame) {
+        return BatchHeader::access(frame).expect("frame_start accepted it").kind() != Kind::Data;
+    }
+    let header = EnvelopeHeader::access(frame).expect("frame_start accepted it");
+    matches!(header.message_type(), MessageType::Response | MessageType::Error)
+}
 
 /// What a message holds must not take much more than its text.
 fn decode(envelope: &Envelope<'_>) {
@@ -133,8 +161,8 @@ fn round_trip(envelope: &Envelope<'_>) {
     }
 }
 
-/// Every request has one answer under its own correlation; nothing else is said but data.
-fn judge(node: &Node, mut asked: Vec<Vec<u8>>, rest: Rest, frames: &[&[u8]]) {
+/// Every request and batch has one answer under its own correlation; nothing else is said but data.
+fn judge(node: &Node, mut asked: Asked, rest: Rest, frames: &[&[u8]]) {
     let mut sent = &node.sent[..];
     while !sent.is_empty() {
         let (end, batch) = match frame_start(sent, PAYLOAD_MAX) {
@@ -145,24 +173,30 @@ fn judge(node: &Node, mut asked: Vec<Vec<u8>>, rest: Rest, frames: &[&[u8]]) {
         assert!(end <= sent.len(), "half an answer was sent");
         if batch {
             let header = BatchHeader::access(sent).expect("frame_start accepted it");
-            assert_eq!(header.kind(), Kind::Deliver, "nobody produced");
+            if header.kind() != Kind::Deliver {
+                assert!(matches!(header.kind(), Kind::ProduceAck | Kind::Error));
+                let id = header.correlation();
+                let place = asked.batches.iter().position(|asked| *asked == id);
+                asked
+                    .batches
+                    .swap_remove(place.unwrap_or_else(|| panic!("nobody sent batch {id}")));
+            }
         } else {
             let answer = Envelope::parse(&sent[..end]).expect("frame_start accepted it");
             let kind = answer.header.message_type();
             assert!(matches!(kind, MessageType::Response | MessageType::Error), "{kind:?}");
             let id = answer.header.correlation_id();
-            let place = asked.iter().position(|asked| asked == id);
-            asked.swap_remove(place.unwrap_or_else(|| panic!("an answer to nothing: {id:?}")));
+            let place = asked.messages.iter().position(|asked| asked == id);
+            asked
+                .messages
+                .swap_remove(place.unwrap_or_else(|| panic!("an answer to nothing: {id:?}")));
         }
         sent = &sent[end..];
     }
     // What makes no sense ends the connection at once, whatever is being answered.
-    assert!(asked.is_empty() || node.close.is_some(), "requests without an answer: {asked:?}");
-    let from_broker = |frame: &&[u8]| {
-        let header = EnvelopeHeader::access(frame).expect("frame_start accepted it");
-        matches!(header.message_type(), MessageType::Response | MessageType::Error)
-    };
-    let damaged = rest == Rest::Damage || frames.iter().any(from_broker);
+    let answered = asked.messages.is_empty() && asked.batches.is_empty();
+    assert!(answered || node.close.is_some(), "requests without an answer: {asked:?}");
+    let damaged = rest == Rest::Damage || frames.iter().any(|frame| from_broker(frame));
     match &node.close {
         None => assert!(!damaged, "damage goes unseen"),
         // Time passed while a fetch waited, and the rest of a frame never came.
@@ -203,9 +237,15 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
         4 if !frames.is_empty() => damage(&mut frames[at], &mut dice),
         _ if !frames.is_empty() => {
             let mut payload = frames[at].split_off(HEADER_LEN);
+            let len = payload.len();
             libfuzzer_mutate(&mut payload, max_size);
-            frames[at].extend(payload);
-            fix_length(&mut frames[at]);
+            if is_batch(&frames[at]) {
+                payload.resize(len, 0);
+                frames[at].extend(payload);
+            } else {
+                frames[at].extend(payload);
+                fix_length(&mut frames[at]);
+            }
         }
         _ => frames = vec![message(&mut dice)],
     }
@@ -222,8 +262,22 @@ fn fix_length(frame: &mut [u8]) {
     frame[8..12].copy_from_slice(&payload.to_be_bytes());
 }
 
-/// A sound message of any kind, or one with a body of another.
+/// A batch to store.
+fn batch(dice: &mut Dice) -> Vec<u8> {
+    let mut writer = BatchWriter::new(BatchOptions::default());
+    let key = (!dice.one_in(4)).then_some(b"key".as_slice());
+    writer.push(WALL_MS, key, Some(b"value"), &[]).expect("a small record");
+    writer.finish().expect("one record");
+    let (topic, correlation) = (topic_id(dice.below(5)), dice.below(100) as u64);
+    let line = produce_line(topic, dice.below(3) as u32, correlation, Encoding::Plain, 0, 0);
+    writer.frame(&line).to_vec()
+}
+
+/// A sound message of any kind, one with a body of another, or a batch.
 fn message(dice: &mut Dice) -> Vec<u8> {
+    if dice.one_in(10) {
+        return batch(dice);
+    }
     let topic = dice.pick(&["events", "small", "compacted", "new", "", ".."]);
     let number = topic_id(dice.below(5));
     let offset = dice.pick(&["0", "1", "18446744073709551615", "-1"]);
@@ -254,7 +308,13 @@ fn message(dice: &mut Dice) -> Vec<u8> {
             control::LIST_OFFSETS,
             format!(
                 "{{\"topic_id\":{number},\"partition\":0,\"at\":{}}}",
-                dice.pick(&["\"latest\"", "\"earliest\"", "5", "{\"timestamp\":5}"])
+                dice.pick(&[
+                    "\"latest\"",
+                    "\"earliest\"",
+                    "\"max_timestamp\"",
+                    "5",
+                    "{\"timestamp\":5}"
+                ])
             ),
         ),
         (
@@ -303,5 +363,11 @@ fn damage(frame: &mut [u8], dice: &mut Dice) {
             let at = 12 + dice.below(HEADER_LEN - 12);
             frame[at] = dice.pick(&[0, 0xFF, b'A']);
         }
+    }
+    // What a wrong checksum hides is never reached.
+    if is_batch(frame) && !dice.one_in(10) {
+        let header = frame.first_chunk().expect("a whole header");
+        let crc = header_crc(header);
+        frame[12..16].copy_from_slice(&crc.to_le_bytes());
     }
 }

@@ -203,6 +203,18 @@ fn messages() {
         save("envelope", id, &stream);
         all.extend(&stream[1..]);
     }
+    // Stored twice, read, described.
+    let frame = batch(Codec::None).frame(&produce_line(1, 0, 9, Encoding::Plain, 0, 0)).to_vec();
+    let mut stored = [vec![255], frame.clone(), frame].concat();
+    for (id, body) in [
+        ("Fetch", "{\"topic_id\":1,\"partition\":0,\"offset\":0,\"wait_ms_max\":0}"),
+        ("DescribeTopic", "{\"name\":\"events\"}"),
+    ] {
+        let correlation = CorrelationText::new(8);
+        put_envelope(&mut stored, &request_line(id, &correlation), body.as_bytes())
+            .expect("ids fit");
+    }
+    save("envelope", "stored", &stored);
     save("envelope", "all", &all[..1 + 3 * 200]);
 }
 
@@ -220,6 +232,17 @@ fn configurations() {
         b"#retention.ms=5\n#cleanup.policy=compact, delete\n#retention.ms=default\n",
     );
     save("config", "problems", b"[shards]\ncount = 0\nbnid = \"x\"\n");
+    // Each key sound by itself, all of them at odds with each other.
+    save(
+        "config",
+        "contradictions",
+        b"native.bind = \"0.0.0.0:9\"\nhttp.bind = \"127.0.0.1:9\"\nshards.count = 8\n\
+          log.memory_bytes_max = \"16MiB\"\nlog.segment_bytes = \"1MiB\"\n\
+          limits.drain_timeout_ms = 600000\nlimits.shutdown_timeout = \"1s\"\n\
+          [kafka]\nshard_bind = \"0.0.0.0:65535\"\n[kafka.broker]\n\"log.segment.bytes\" = 1048576\n\
+          \"group.min.session.timeout.ms\" = 9\n\"group.max.session.timeout.ms\" = 8\n",
+    );
+    save("config", "advertised", b"kafka.advertised = \"host:9092\"\n@no.such=1\n!RINGWAY__NO=1\n");
 }
 
 fn main() {
