@@ -182,11 +182,13 @@ impl Node {
         for _ in 0..TURNS_MAX {
             if node.recovered {
                 node.step(Input::PeersRecovered);
-                // Until every partition is open.
-                while !node.disk.is_idle() {
+                // Until every partition is open; the first turn begins to open them.
+                loop {
                     node.turn();
+                    if node.disk.is_idle() {
+                        return node;
+                    }
                 }
-                return node;
             }
             node.turn();
         }
