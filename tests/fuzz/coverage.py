@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Which lines of what it decodes each target reaches: coverage.py TOOLS DIRECTORY-OF-BINARIES TARGET…
+"""Which lines of what it decodes each target reaches, and all of them together: coverage.py TOOLS BINARIES TARGET…
 
 Runs the binaries, built with -Cinstrument-coverage, over the committed corpus and what longer runs added to
-it. Prints a line per target for docs/testing.md, and each file with the lines that nothing reached to
-target/coverage. Called by `run --coverage`."""
+it. Prints the table of docs/testing.md, and writes to target/coverage each file's lines that no target reached. Called by
+`run --coverage`."""
 
 import json
 import pathlib
@@ -40,7 +40,7 @@ DECODES = {
 
 
 def measure(tools, binary, target):
-    """What llvm-cov knows of the files that the target decodes: name and segments."""
+    """How many inputs there are, and what llvm-cov knows of all that is decoded after a run over them."""
     raw = pathlib.Path("target/measured/raw") / target
     subprocess.run(["rm", "-rf", raw], check=True)
     raw.mkdir(parents=True)
@@ -53,10 +53,10 @@ def measure(tools, binary, target):
     subprocess.run([tools / "llvm-profdata", "merge", "-sparse", "-o", merged, *raw.glob("*.profraw")], check=True)
     export = subprocess.run([tools / "llvm-cov", "export", "--format=lcov", f"-instr-profile={merged}", binary],
                             check=True, capture_output=True, text=True)
-    return len(inputs), lines(export.stdout, DECODES[target])
+    return len(inputs), lines(export.stdout)
 
 
-def lines(lcov, wanted):
+def lines(lcov):
     """By file, how often each line ran."""
     files, name = {}, None
     for record in lcov.splitlines():
@@ -64,29 +64,40 @@ def lines(lcov, wanted):
         if kind == "SF":
             path = pathlib.Path(rest).resolve()
             name = str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else None
-            if name and not any(name == file or name.startswith(f"{file}/") for file in wanted):
+            if not any(name and is_of(name, wanted) for wanted in DECODES.values()):
                 name = None
         elif kind == "DA" and name:
             number, count = rest.split(",")[:2]
             ran = files.setdefault(name, {})
             ran[int(number)] = max(ran.get(int(number), 0), int(count))
-    assert files, f"nothing is decoded of {wanted}"
     return files
+
+
+def is_of(name, wanted):
+    return any(name == file or name.startswith(f"{file}/") for file in wanted)
 
 
 def main():
     tools, binaries = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    print("| target | inputs | lines | reached | % |\n|---|---|---|---|---|")
     pathlib.Path("target/coverage").mkdir(parents=True, exist_ok=True)
+    measured, by_any = {}, {}
     for target in sys.argv[3:]:
-        inputs, files = measure(tools, binaries / target, target)
-        every = [count for ran in files.values() for count in ran.values()]
-        reached = sum(1 for count in every if count)
-        print(f"| `{target}` | {inputs} | {len(every)} | {reached} | {100 * reached / len(every):.1f} |", flush=True)
+        inputs, measured[target] = measure(tools, binaries / target, target)
+        print(f"{target}: {inputs} inputs", file=sys.stderr)
+        for name, ran in measured[target].items():
+            reached = by_any.setdefault(name, set())
+            reached.update(number for number, count in ran.items() if count)
+    print("| target | file | lines | % reached by it | % reached by any |\n|---|---|---|---|---|")
+    for target, files in measured.items():
+        decoded = {name: ran for name, ran in sorted(files.items()) if is_of(name, DECODES[target])}
+        assert decoded, f"nothing is decoded of {DECODES[target]}"
         told = ""
-        for name, ran in sorted(files.items()):
-            missed = sorted(number for number, count in ran.items() if not count)
-            told += f"{name}: {len(ran) - len(missed)} of {len(ran)}, not {missed}\n"
+        for name, ran in decoded.items():
+            missed = sorted(set(ran) - by_any[name])
+            own = sum(1 for count in ran.values() if count)
+            print(f"| `{target}` | `{name}` | {len(ran)} | {100 * own / len(ran):.0f} "
+                  f"| {100 * (len(ran) - len(missed)) / len(ran):.0f} |")
+            told += f"{name}: {missed}\n"
         pathlib.Path(f"target/coverage/{target}").write_text(told)
 
 
