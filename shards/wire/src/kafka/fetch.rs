@@ -1,13 +1,11 @@
-//! Fetch, versions 4 to 18, without allocation: the request, and a response around records given by length.
+//! Fetch, versions 4 to 18, without allocation: the request.
 //! Owner: nobody; the request borrows its frame.
-//! Invariant: a request exists only when its whole frame was walked; record bytes never pass through here.
-//! Not here: sessions, waiting (`doors`, `partition`).
+//! Invariant: a request exists only when its whole frame was walked.
+//! Not here: sessions, waiting, the answer (`doors`, `partition`).
 
 use super::api::{Api, FETCH};
-use super::primitives::{DecodeError, Reader, put_count, put_no_tags};
-use super::response_frame::ResponseFrame;
+use super::primitives::{DecodeError, Reader};
 use super::topic_ref::TopicRef;
-use crate::error_code::ErrorCode;
 
 /// A Fetch request.
 #[derive(Clone, Copy, Debug)]
@@ -245,127 +243,6 @@ impl<'a> Iterator for FetchPartitions<'a> {
     fn next(&mut self) -> Option<FetchPartition<'a>> {
         // `parse` has walked the same bytes: there is no error left to find.
         self.try_next()?.ok()
-    }
-}
-
-/// What a partition has for the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FetchedPartition {
-    /// Partition index.
-    pub partition: i32,
-    /// `None` or why nothing comes.
-    pub code: ErrorCode,
-    /// Consumers may read below it; −1 when unknown.
-    pub high_watermark: i64,
-    /// Transactions below it are decided; −1 when unknown.
-    pub last_stable_offset: i64,
-    /// First offset kept; −1 when unknown.
-    pub log_start_offset: i64,
-    /// Bytes of records that follow.
-    pub records_len: usize,
-}
-
-/// Writes a Fetch response: per topic [`FetchResponse::topic`], then its partitions; then `end`.
-#[derive(Debug)]
-#[must_use]
-pub struct FetchResponse<'o> {
-    out: &'o mut Vec<u8>,
-    frame: ResponseFrame,
-    version: i16,
-    flexible: bool,
-    in_topic: bool,
-    inserted: usize,
-}
-
-impl<'o> FetchResponse<'o> {
-    /// Appends size, header, error and session, and the number of topics.
-    #[inline]
-    pub fn begin(
-        out: &'o mut Vec<u8>,
-        version: i16,
-        correlation: i32,
-        code: ErrorCode,
-        session_id: i32,
-        topics: usize,
-    ) -> FetchResponse<'o> {
-        let frame = ResponseFrame::begin(out, FETCH, version, correlation);
-        let flexible = Api::of(FETCH).is_some_and(|api| api.is_flexible(version));
-        out.extend_from_slice(&0i32.to_be_bytes());
-        if version >= 7 {
-            out.extend_from_slice(&code.code().to_be_bytes());
-            out.extend_from_slice(&session_id.to_be_bytes());
-        }
-        put_count(out, flexible, topics);
-        FetchResponse { out, frame, version, flexible, in_topic: false, inserted: 0 }
-    }
-
-    /// Begins a topic of `partitions` partitions.
-    #[inline]
-    pub fn topic(&mut self, topic: TopicRef<'_>, partitions: usize) {
-        self.end_topic();
-        topic.put(self.out, self.flexible);
-        put_count(self.out, self.flexible, partitions);
-        self.in_topic = true;
-    }
-
-    /// Appends a partition of the topic and returns the length of the buffer at which its `records_len`
-    /// bytes go out: the caller sends them between the bytes before and behind this place.
-    #[inline]
-    pub fn partition(&mut self, part: &FetchedPartition) -> usize {
-        self.partition_front(part);
-        let place = self.out.len();
-        put_no_tags(self.out, self.flexible);
-        self.inserted = self.inserted.saturating_add(part.records_len);
-        place
-    }
-
-    /// Appends a partition whose records are copied into the buffer by `fill`, which must append exactly
-    /// `records_len` bytes (small batches are cheaper copied than sent as pieces of their own, M11).
-    ///
-    /// # Panics
-    /// When `fill` appends another number of bytes: the frame would be damaged.
-    #[inline]
-    pub fn partition_with(&mut self, part: &FetchedPartition, fill: impl FnOnce(&mut Vec<u8>)) {
-        self.partition_front(part);
-        let end = self.out.len().saturating_add(part.records_len);
-        fill(self.out);
-        assert!(self.out.len() == end, "records of {} bytes expected", part.records_len);
-        put_no_tags(self.out, self.flexible);
-    }
-
-    #[inline]
-    fn partition_front(&mut self, part: &FetchedPartition) {
-        let out = &mut *self.out;
-        out.extend_from_slice(&part.partition.to_be_bytes());
-        out.extend_from_slice(&part.code.code().to_be_bytes());
-        out.extend_from_slice(&part.high_watermark.to_be_bytes());
-        out.extend_from_slice(&part.last_stable_offset.to_be_bytes());
-        if self.version >= 5 {
-            out.extend_from_slice(&part.log_start_offset.to_be_bytes());
-        }
-        // No aborted transactions.
-        put_count(out, self.flexible, 0);
-        if self.version >= 11 {
-            // No preferred replica (F12).
-            out.extend_from_slice(&(-1i32).to_be_bytes());
-        }
-        put_count(out, self.flexible, part.records_len);
-    }
-
-    /// Ends the response.
-    #[inline]
-    pub fn end(mut self) {
-        self.end_topic();
-        put_no_tags(self.out, self.flexible);
-        self.frame.end(self.out, self.inserted);
-    }
-
-    #[inline]
-    fn end_topic(&mut self) {
-        if self.in_topic {
-            put_no_tags(self.out, self.flexible);
-        }
-        self.in_topic = false;
     }
 }
 

@@ -380,16 +380,6 @@ pub fn put_string(out: &mut Vec<u8>, flexible: bool, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Appends a string that may be null.
-#[inline]
-pub fn put_nullable_string(out: &mut Vec<u8>, flexible: bool, text: Option<&str>) {
-    match text {
-        Some(text) => put_string(out, flexible, text),
-        None if flexible => out.push(0),
-        None => out.extend_from_slice(&(-1i16).to_be_bytes()),
-    }
-}
-
 /// Appends an empty section of tagged fields where there is one.
 #[inline]
 pub fn put_no_tags(out: &mut Vec<u8>, flexible: bool) {
@@ -438,7 +428,7 @@ mod tests {
         for flexible in [false, true] {
             let mut out = Vec::new();
             put_string(&mut out, flexible, "topic");
-            put_nullable_string(&mut out, flexible, None);
+            out.extend_from_slice(if flexible { &[0] } else { &[0xFF, 0xFF] });
             put_string(&mut out, flexible, "");
             let mut reader = Reader::new(&out, 0);
             assert_eq!(reader.string(flexible), Ok("topic"));

@@ -1,13 +1,11 @@
-//! Produce, versions 3 to 13, without allocation: where each partition's records lie, and the answer.
+//! Produce, versions 3 to 13, without allocation: where each partition's records lie.
 //! Owner: nobody; the request borrows its frame.
 //! Invariant: a request exists only when its whole frame was walked; its partitions then read without error.
-//! Not here: what is in the records (`batch.rs`).
+//! Not here: what is in the records (`batch.rs`), the answer (`doors`).
 
 use super::api::{Api, PRODUCE};
-use super::primitives::{DecodeError, Reader, put_count, put_no_tags, put_nullable_string};
-use super::response_frame::ResponseFrame;
+use super::primitives::{DecodeError, Reader};
 use super::topic_ref::TopicRef;
-use crate::error_code::ErrorCode;
 use std::ops::Range;
 
 /// A Produce request.
@@ -176,94 +174,6 @@ impl<'a> Iterator for ProducePartitions<'a> {
     fn next(&mut self) -> Option<ProducePartition<'a>> {
         // `parse` has walked the same bytes: there is no error left to find.
         self.try_next()?.ok()
-    }
-}
-
-/// What a partition's records became.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProducedPartition<'a> {
-    /// Partition index.
-    pub partition: i32,
-    /// `None` or why not.
-    pub code: ErrorCode,
-    /// Offset of the first record, −1 when refused.
-    pub base_offset: i64,
-    /// ms; −1 unless the topic stamps append times.
-    pub log_append_time_ms: i64,
-    /// First offset kept, −1 when unknown.
-    pub log_start_offset: i64,
-    /// For people (v8+).
-    pub message: Option<&'a str>,
-}
-
-/// Writes a Produce response: per topic [`ProduceResponse::topic`], then its partitions; then `end`.
-#[derive(Debug)]
-#[must_use]
-pub struct ProduceResponse<'o> {
-    out: &'o mut Vec<u8>,
-    frame: ResponseFrame,
-    version: i16,
-    flexible: bool,
-    in_topic: bool,
-}
-
-impl<'o> ProduceResponse<'o> {
-    /// Appends size, header and the number of topics.
-    #[inline]
-    pub fn begin(
-        out: &'o mut Vec<u8>,
-        version: i16,
-        correlation: i32,
-        topics: usize,
-    ) -> ProduceResponse<'o> {
-        let frame = ResponseFrame::begin(out, PRODUCE, version, correlation);
-        let flexible = Api::of(PRODUCE).is_some_and(|api| api.is_flexible(version));
-        put_count(out, flexible, topics);
-        ProduceResponse { out, frame, version, flexible, in_topic: false }
-    }
-
-    /// Begins a topic of `partitions` partitions.
-    #[inline]
-    pub fn topic(&mut self, topic: TopicRef<'_>, partitions: usize) {
-        self.end_topic();
-        topic.put(self.out, self.flexible);
-        put_count(self.out, self.flexible, partitions);
-        self.in_topic = true;
-    }
-
-    /// Appends a partition of the topic.
-    #[inline]
-    pub fn partition(&mut self, part: &ProducedPartition<'_>) {
-        let out = &mut *self.out;
-        out.extend_from_slice(&part.partition.to_be_bytes());
-        out.extend_from_slice(&part.code.code().to_be_bytes());
-        out.extend_from_slice(&part.base_offset.to_be_bytes());
-        out.extend_from_slice(&part.log_append_time_ms.to_be_bytes());
-        if self.version >= 5 {
-            out.extend_from_slice(&part.log_start_offset.to_be_bytes());
-        }
-        if self.version >= 8 {
-            put_count(out, self.flexible, 0);
-            put_nullable_string(out, self.flexible, part.message);
-        }
-        put_no_tags(out, self.flexible);
-    }
-
-    /// Ends the response.
-    #[inline]
-    pub fn end(mut self, throttle_time_ms: i32) {
-        self.end_topic();
-        self.out.extend_from_slice(&throttle_time_ms.to_be_bytes());
-        put_no_tags(self.out, self.flexible);
-        self.frame.end(self.out, 0);
-    }
-
-    #[inline]
-    fn end_topic(&mut self) {
-        if self.in_topic {
-            put_no_tags(self.out, self.flexible);
-        }
-        self.in_topic = false;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: which of the two it is follows from the version alone.
 //! Not here: which topic that is (`partition/catalog.rs`).
 
-use super::primitives::{DecodeError, Reader, put_string};
+use super::primitives::{DecodeError, Reader};
 use crate::ids::TopicUuid;
 
 /// First version of Produce and of Fetch with topic ids.
@@ -40,13 +40,5 @@ impl<'a> TopicRef<'a> {
             return Ok(TopicRef::Id(TopicUuid(reader.array()?)));
         }
         reader.string(flexible).map(TopicRef::Name)
-    }
-
-    #[inline]
-    pub(super) fn put(self, out: &mut Vec<u8>, flexible: bool) {
-        match self {
-            TopicRef::Name(name) => put_string(out, flexible, name),
-            TopicRef::Id(TopicUuid(id)) => out.extend_from_slice(&id),
-        }
     }
 }
