@@ -320,9 +320,12 @@ fn message(dice: &mut Dice) -> Vec<u8> {
         (
             control::FETCH,
             format!(
-                "{{\"topic_id\":{number},\"partition\":{},\"offset\":{offset},\"wait_ms_max\":{}}}",
+                "{{\"topic_id\":{number},\"partition\":{},\"offset\":{offset},\"wait_ms_max\":{},\
+                 \"bytes_min\":{}}}",
                 dice.below(3),
                 dice.pick(&[0, 0, 5, 60_000, u32::MAX]),
+                // Waits for what is still on its way to the disk.
+                dice.below(2),
             ),
         ),
         (control::HEARTBEAT, String::new()),

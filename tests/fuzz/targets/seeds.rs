@@ -207,7 +207,10 @@ fn messages() {
     let frame = batch(Codec::None).frame(&produce_line(1, 0, 9, Encoding::Plain, 0, 0)).to_vec();
     let mut stored = [vec![255], frame.clone(), frame].concat();
     for (id, body) in [
-        ("Fetch", "{\"topic_id\":1,\"partition\":0,\"offset\":0,\"wait_ms_max\":0}"),
+        (
+            "Fetch",
+            "{\"topic_id\":1,\"partition\":0,\"offset\":0,\"wait_ms_max\":9,\"bytes_min\":1}",
+        ),
         ("DescribeTopic", "{\"name\":\"events\"}"),
     ] {
         let correlation = CorrelationText::new(8);
