@@ -284,7 +284,10 @@ impl Scan {
         };
         self.gather(view, &mut look, broken, self.at.p, far);
         let later = !std::mem::replace(&mut self.later_done, true);
-        for si in broken + 1..view.segments.len() {
+        // A segment behind the stop says nothing of what must stand before it.
+        let last = self.stop.map_or(u64::MAX, |(last, _)| last);
+        let read = view.segments.partition_point(|(base, _)| *base <= last);
+        for si in broken + 1..read {
             if later && view.mutant != Mutant::LaterSegmentsUnseen {
                 self.gather(view, &mut look, si, 0, view.segments[si].1.len());
             }
@@ -376,7 +379,9 @@ impl Scan {
             (self.at.o, self.at.p, self.at.any) = (good.head.base, good.position, true);
             return Step::Damaged;
         }
+        let ends_here = self.stop.is_some_and(|(last, _)| last == segment);
         if let Some((after, _)) = view.segments.get(si + 1)
+            && !ends_here
             && view.mutant != Mutant::SealedBreakEndsLog
         {
             self.met.sealed_rot += 1;

@@ -43,9 +43,11 @@ impl Passed {
         }
     }
 
-    /// Where the scan began, when every frame from there on is here.
-    pub(super) fn from(&self) -> Option<At> {
-        self.from
+    /// Whether a replay that came to `at` has the rest of the log here: a frame behind `at` is judged as it was
+    /// behind the place where the scan began.
+    pub(super) fn begins_at(&self, at: &At) -> bool {
+        let state = |at: &At| (at.si, at.p, at.o, at.crc, at.len);
+        self.from.is_some_and(|from| state(&from) == state(at))
     }
 
     /// All frames from `offset` on; nothing is left.

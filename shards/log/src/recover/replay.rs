@@ -55,10 +55,8 @@ impl Recovery {
         };
         self.snapshot = good;
         (self.replay_started, self.replayed_bytes) = (false, 0);
-        // What the scan went over is not read again.
-        let until = self.passed.from().unwrap_or(self.end);
-        let stop = Some((self.segments[until.si].base, until.p));
-        self.scan = Some(Scan::new(at, until.o, stop, None, false));
+        let stop = Some((self.segments[self.end.si].base, self.end.p));
+        self.scan = Some(Scan::new(at, self.end.o, stop, None, false));
         self.enter(Phase::Replay)
     }
 
@@ -114,6 +112,12 @@ impl Recovery {
         let Some(mut scan) = self.scan.take() else { return false };
         let mut left = REPLAY_FRAMES_MAX;
         loop {
+            // Just there, and only there: from a place beside it the same disk would be judged in another way by a start
+            // whose checkpoint lies elsewhere (D7).
+            if self.passed.begins_at(&scan.at) {
+                self.damaged.extend(scan.damaged);
+                return self.replay_passed(scan.at.o, turn);
+            }
             let table = self.result.as_ref().map(|result| &result.table);
             let step = scan.step(&self.view(turn, table));
             match step {

@@ -133,6 +133,28 @@ fn the_list_is_no_evidence_losing_or_faking_it_changes_nothing_readable() {
 }
 
 #[test]
+fn a_block_from_behind_the_checkpoint_names_nothing_missing_behind_it() {
+    let mut world = written(35, settings());
+    world.restart_clean();
+    for n in 40..80u8 {
+        world.append_wait(&batch(1, &vec![n; 2000], 5));
+        world.flush();
+    }
+    let (from, to) = (frame(&world, segment(0), 70), frame(&world, segment(0), 10));
+    world.disk.copy_within(segment(0), from, 128, to);
+    // Twice, from different checkpoints.
+    for _ in 0..2 {
+        // So that the start reads again what lies before the checkpoint.
+        world.disk.forget_small(SmallFile::Snapshot(KEY));
+        world.disk.forget_small(SmallFile::Quarantine(KEY));
+        world.cut_and_start();
+        assert_eq!(told(&mut world), [(10, 11, "place", "recovery")]);
+    }
+    let (all, holes) = world.read_all(4000);
+    assert_eq!((all.len(), holes), (79, vec![(10, 11)]));
+}
+
+#[test]
 fn a_range_of_offsets_given_up_does_not_hide_what_gets_them_next() {
     let mut world = World::with_log(34, settings());
     for n in 0..6u8 {
