@@ -6,6 +6,9 @@
 //! (`history.rs`).
 
 mod harm;
+mod lookups;
+
+pub use self::lookups::{LookUp, LookUpCounts};
 
 use self::harm::{Harm, is_there, whole};
 use crate::room::{FrameSeen, ReadLog};
@@ -60,6 +63,8 @@ struct Sent {
     /// Life whose recovery did not find it.
     dropped: Option<u32>,
     records: u64,
+    /// Time of its records, ms, where the topic keeps what its producer says.
+    time_ms: Option<i64>,
 }
 
 /// One partition.
@@ -104,6 +109,8 @@ pub struct Seen {
     pub deduped_after_recovery: u64,
     /// Commits of offsets acknowledged.
     pub commits: u64,
+    /// Look-ups by time.
+    pub look_ups: LookUpCounts,
 }
 
 /// The shadow of everything.
@@ -134,11 +141,17 @@ impl Checker {
     }
 
     /// A client sends a batch (again).
-    pub fn sends(&mut self, hash: u64, key: LogKey, producer: (u64, u64, bool), records: u64) {
-        let (producer, sequence, idempotent) = producer;
+    pub fn sends(
+        &mut self,
+        hash: u64,
+        key: LogKey,
+        (producer, sequence, idempotent): (u64, u64, bool),
+        (records, time_ms): (u64, Option<i64>),
+    ) {
         let life = self.life;
         self.seen.sent += 1;
-        let row = Sent { key, producer, sequence, idempotent, life, dropped: None, records };
+        let row =
+            Sent { key, producer, sequence, idempotent, life, dropped: None, records, time_ms };
         self.sent.entry(hash).or_insert(row).life = life;
         let first = || Shadow { read_in: life, ..Shadow::default() };
         self.logs.entry(key).or_insert_with(first).missing.insert(hash);
@@ -481,7 +494,7 @@ mod tests {
         let mut checker = Checker::default();
         checker.life_begins(1);
         for (sequence, hash) in batches.iter().enumerate() {
-            checker.sends(*hash, LOG, (7, sequence as u64, true), 1);
+            checker.sends(*hash, LOG, (7, sequence as u64, true), (1, None));
         }
         checker
     }
@@ -564,7 +577,7 @@ mod tests {
     fn an_epoch_used_twice_is_found() {
         let mut checker = checker(&[10, 11]);
         assert_eq!(after(&mut checker, &[frame(0, 10, 5)]), None);
-        checker.sends(11, LOG, (7, 1, true), 1);
+        checker.sends(11, LOG, (7, 1, true), (1, None));
         checker.life_begins(3);
         checker.recovered(LOG, read(vec![frame(0, 10, 5), frame(1, 11, 5)], 2));
         assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D4"));
@@ -577,7 +590,7 @@ mod tests {
             let mut checker = checker(&[10, 11, 12, 13]);
             assert_eq!(after(&mut checker, &[frame(0, 10, 4)]), None);
             for hash in 11..14 {
-                checker.sends(hash, LOG, (7, hash - 10, true), 1);
+                checker.sends(hash, LOG, (7, hash - 10, true), (1, None));
             }
             checker.life_begins(next);
             let new = (1..).zip(epochs).map(|(base, epoch)| frame(base, base + 10, epoch));

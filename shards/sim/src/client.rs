@@ -121,7 +121,7 @@ impl Client {
             Answer::Produced(_, ErrorCode::None, ..) => self.rest = 0,
             Answer::Produced(..) => self.rest += 2,
             Answer::Fetched(_, parts) if empty(parts) => self.rest += 1,
-            Answer::Fetched(..) | Answer::Identity(..) | Answer::End(..) => self.rest = 0,
+            Answer::Fetched(..) | Answer::Identity(..) | Answer::Offset(..) => self.rest = 0,
             Answer::Committed(_) | Answer::CommittedOffset(..) => self.rest = 0,
         }
         match &mut self.role {

@@ -4,6 +4,7 @@
 //! Not here: what must hold (`checker.rs`).
 
 use crate::around::Around;
+use crate::checker::{LookUp, Quarantine};
 use crate::dialect::{Answer, Dialect, Part, Want};
 use crate::rng::Rng;
 use ringway_wire::error_code::ErrorCode;
@@ -17,28 +18,27 @@ pub struct Consumer {
     /// The fetch in flight: its number and what it asked for.
     fetching: Option<(u64, Vec<Want>)>,
     bytes_max: u32,
-    asked: Option<usize>,
+    /// An offset was asked for: the number of the call, of which target, and at which time if not the end.
+    asked: Option<(u64, usize, Option<LookUp>)>,
+    /// Whether it looks offsets up by time, too.
+    by_time: bool,
     turn: usize,
 }
 
 impl Consumer {
-    /// A consumer of some partitions, from the beginning.
-    pub fn new(rng: &mut Rng, targets: usize) -> Consumer {
+    /// A consumer of some partitions, from the beginning; `by_time`: it looks offsets up by time, too.
+    pub fn new(rng: &mut Rng, targets: usize, by_time: bool) -> Consumer {
         let count = 1 + rng.index(targets.min(4));
         let first = rng.index(targets);
         let offsets = (0..count).map(|n| ((first + n) % targets, 0)).collect();
         let bytes_max = rng.pick(&[200, 5_001, 200_000]);
-        Consumer { offsets, fetching: None, bytes_max, asked: None, turn: 0 }
+        Consumer { offsets, fetching: None, bytes_max, asked: None, by_time, turn: 0 }
     }
 
     /// Does the next thing.
     pub fn act(&mut self, session: &mut Dialect, out: &mut Vec<u8>, around: &mut Around<'_>) {
         if self.asked.is_none() && around.rng.percent(10) {
-            let index = around.rng.index(self.offsets.len());
-            let target = self.offsets.keys().nth(index).copied().unwrap_or(0);
-            if session.end(out, &around.targets[target]).is_ok() {
-                self.asked = Some(target);
-            }
+            self.look_up(session, out, around);
         }
         if self.fetching.is_some() {
             return;
@@ -64,14 +64,27 @@ impl Consumer {
         }
     }
 
+    fn look_up(&mut self, session: &mut Dialect, out: &mut Vec<u8>, around: &mut Around<'_>) {
+        let index = around.rng.index(self.offsets.len());
+        let target = self.offsets.keys().nth(index).copied().unwrap_or(0);
+        let of = &around.targets[target];
+        let by_time = (self.by_time && around.rng.percent(75)).then(|| {
+            let now_ms = around.node.clock.now().wall_ms();
+            around.checker.look_up(of.key, now_ms, around.rng)
+        });
+        let sent = session.look_up(out, of, by_time.map(|asked| asked.at_ms));
+        self.asked = sent.ok().map(|number| (number, target, by_time));
+    }
+
     /// An answer came.
     pub fn answer(&mut self, answer: Answer, around: &mut Around<'_>) {
         match answer {
-            Answer::End(error, end) => {
-                let Some(target) = self.asked.take() else { return };
-                if error == ErrorCode::None {
-                    around.checker.told_end(around.targets[target].key, end);
-                }
+            Answer::Offset(number, error, found) => {
+                let Some((_, target, by_time)) = self.asked.take_if(|asked| asked.0 == number)
+                else {
+                    return;
+                };
+                looked_up(target, by_time, (error, found), around);
             }
             Answer::Fetched(correlation, parts) => {
                 let Some((waiting, wants)) = self.fetching.take() else { return };
@@ -135,5 +148,28 @@ impl Consumer {
     pub fn lost(&mut self) {
         self.fetching = None;
         self.asked = None;
+    }
+}
+
+fn looked_up(
+    target: usize,
+    by_time: Option<LookUp>,
+    (error, found): (ErrorCode, Option<(u64, i64)>),
+    around: &mut Around<'_>,
+) {
+    let target = &around.targets[target];
+    let damaged = around.checker.rules.quarantine != Quarantine::Never;
+    match (error, by_time) {
+        (ErrorCode::None, Some(asked)) => {
+            around.checker.looked_up(target.key, asked, found, target.retained);
+        }
+        (ErrorCode::None, None) => {
+            around.checker.told_end(target.key, found.map_or(0, |(end, _)| end));
+        }
+        (ErrorCode::CorruptMessage, _) if damaged => {}
+        (error, _) if error.is_retriable() && error != ErrorCode::CorruptMessage => {}
+        (error, _) => {
+            around.checker.fail("D6", || format!("{}: look-up {by_time:?}: {error:?}", target.key));
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Invariant: each must-happen count is derived from the disk, the log's notices or the checker.
 //! Not here: judging.
 
-use crate::checker::Seen;
+use crate::checker::{LookUpCounts, Seen};
 use crate::device::DeviceCounts;
 use crate::disk::DiskCounts;
 use crate::faults::Profile;
@@ -60,6 +60,8 @@ pub struct Counters {
     pub hostile: u64,
     /// Offset commits acknowledged.
     pub commits: u64,
+    /// Look-ups by time.
+    pub look_ups: LookUpCounts,
     /// Retries recognised after a recovery.
     pub dedupe_after_recovery: u64,
     /// Segments made.
@@ -94,6 +96,7 @@ impl Counters {
         self.polled += seen.polled;
         self.survived += seen.survived;
         self.commits += seen.commits;
+        self.look_ups = seen.look_ups;
         self.dropped += seen.dropped;
         self.dedupe_after_recovery += seen.deduped_after_recovery;
         self.set_aside += disk.set_aside;
@@ -176,6 +179,12 @@ impl Counters {
             ("rolls", &mut self.rolls, When::Always),
             ("set_aside", &mut self.set_aside, When::In(CRASH)),
         ];
+        let look_ups = &mut self.look_ups;
+        rows.extend([
+            ("times_found", &mut look_ups.found, When::In(HONEST)),
+            ("times_found_exactly", &mut look_ups.exact, When::In(HONEST)),
+            ("times_not_found", &mut look_ups.none, When::In(HONEST)),
+        ]);
         let device = &mut self.device;
         rows.extend([
             ("write_errors", &mut device.write_errors, When::In(EIO_OR_SPACE)),
@@ -233,6 +242,7 @@ const ROT: &[Profile] = &[Profile::Rot];
 const EIO: &[Profile] = &[Profile::Eio];
 const SPACE: &[Profile] = &[Profile::Space];
 const EIO_OR_SPACE: &[Profile] = &[Profile::Eio, Profile::Space];
+const HONEST: &[Profile] = &[Profile::Crash, Profile::Eio, Profile::Space, Profile::Rot];
 const LIAR: &[Profile] = &[Profile::Liar];
 
 /// Under which profiles a state must come up in a long run.

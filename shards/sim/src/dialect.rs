@@ -7,7 +7,8 @@ use crate::room::{FrameSeen, see_all, see_kafka};
 use crate::workload::Target;
 use ringway_client::ClientError;
 use ringway_client::kafka::{
-    CommitPart, FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, ProduceRequest,
+    CommitPart, FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, OffsetPart,
+    ProduceRequest,
 };
 use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, NativeSession};
 use ringway_wire::error_code::ErrorCode;
@@ -30,8 +31,8 @@ pub enum Answer {
     Produced(u64, ErrorCode, u64, String),
     /// Partitions of a fetch.
     Fetched(u64, Vec<Part>),
-    /// An offset.
-    End(ErrorCode, u64),
+    /// An offset and its record's time, if there is one.
+    Offset(u64, ErrorCode, Option<(u64, i64)>),
     /// A commit of an offset.
     Committed(ErrorCode),
     /// The committed offset, if any.
@@ -154,18 +155,24 @@ impl Dialect {
         session.offset_fetch(out, group, &target.topic, &[target.partition]).map(|_| ())
     }
 
-    /// Asks where a partition ends.
+    /// Asks where a partition ends, or for its first record of a time or later.
     ///
     /// # Errors
     /// See [`Dialect::greet`].
-    pub fn end(&mut self, out: &mut Vec<u8>, target: &Target) -> Result<u64, ClientError> {
+    pub fn look_up(
+        &mut self,
+        out: &mut Vec<u8>,
+        target: &Target,
+        at_ms: Option<i64>,
+    ) -> Result<u64, ClientError> {
         match self {
             Dialect::Kafka(session) => {
-                session.list_offsets(out, &target.topic, &[target.partition], LATEST).map(number)
+                let at = at_ms.unwrap_or(LATEST);
+                session.list_offsets(out, &target.topic, &[target.partition], at).map(number)
             }
             Dialect::Native(session) => {
                 let (topic_id, partition) = (target.key.topic_id, target.key.partition);
-                let at = At::Named(NamedOffset::Latest);
+                let at = at_ms.map_or(At::Named(NamedOffset::Latest), At::TimeMs);
                 session.list_offsets(out, &ListOffsets { topic_id, partition, at })
             }
         }
@@ -250,8 +257,12 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
             let base = offset(base_offset);
             vec![Answer::Produced(number(correlation), error, base, message.unwrap_or_default())]
         }
-        KafkaReply::Offsets { parts, .. } => {
-            parts.into_iter().map(|part| Answer::End(part.error, offset(part.offset))).collect()
+        KafkaReply::Offsets { correlation, parts } => {
+            let found = |part: OffsetPart| {
+                let found = record(part.offset, part.timestamp);
+                Answer::Offset(number(correlation), part.error, found)
+            };
+            parts.into_iter().map(found).collect()
         }
         KafkaReply::Fetched { correlation, error, parts } => {
             let part = |part: ringway_client::kafka::FetchedPart| {
@@ -283,13 +294,19 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
     }
 }
 
+/// Offset and time of a record; a negative offset means that there is none.
+fn record(offset: i64, time_ms: i64) -> Option<(u64, i64)> {
+    u64::try_from(offset).ok().map(|offset| (offset, time_ms))
+}
+
 fn native_answers(reply: NativeReply) -> Vec<Answer> {
     match reply {
         NativeReply::Acked { correlation, base_offset, .. } => {
             vec![Answer::Produced(correlation, ErrorCode::None, base_offset, String::new())]
         }
-        NativeReply::Offset { reply, .. } => {
-            vec![Answer::End(ErrorCode::None, u64::try_from(reply.offset).unwrap_or(0))]
+        NativeReply::Offset { correlation, reply } => {
+            let found = record(reply.offset, reply.timestamp_ms);
+            vec![Answer::Offset(correlation, ErrorCode::None, found)]
         }
         NativeReply::Fetched { correlation, high_watermark, log_start, frames } => {
             let mut seen = Vec::new();
@@ -310,7 +327,7 @@ fn native_answers(reply: NativeReply) -> Vec<Answer> {
             vec![
                 Answer::Produced(correlation, code, u64::MAX, message),
                 Answer::Fetched(correlation, vec![part]),
-                Answer::End(code, 0),
+                Answer::Offset(correlation, code, None),
             ]
         }
         _ => Vec::new(),

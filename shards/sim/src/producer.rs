@@ -135,7 +135,9 @@ impl Producer {
                 let (key, records, hash) = (target.key, batch.records, batch.hash);
                 format!("produce {key} {hash:016x} records {records} producer {producer:?} identity {identity:?} sequence {sequence} correlation {correlation}")
             });
-            around.checker.sends(row.batch.hash, target.key, producer, row.batch.records);
+            let time_ms = (!target.log_append_time).then_some(row.batch.time_ms);
+            let facts = (row.batch.records, time_ms);
+            around.checker.sends(row.batch.hash, target.key, producer, facts);
         }
         // Nobody will answer these.
         lane.batches.retain(|row| !row.mute);
@@ -162,7 +164,7 @@ impl Producer {
                     self.produced(index, hash, error, base, around);
                 }
             }
-            Answer::Fetched(..) | Answer::End(..) => {}
+            Answer::Fetched(..) | Answer::Offset(..) => {}
             Answer::Committed(_) | Answer::CommittedOffset(..) => {}
         }
     }

@@ -196,6 +196,8 @@ pub struct FrameSeen {
     pub leader_epoch: i32,
     /// The batch's identity.
     pub hash: u64,
+    /// Greatest time of its records, ms.
+    pub max_timestamp: i64,
     /// Whether Kafka's CRC fits.
     pub sound: bool,
     /// Bytes of the frame.
@@ -256,6 +258,7 @@ pub fn see_all(bytes: &[u8], into: &mut Vec<FrameSeen>) {
             log_epoch: header.log_epoch(),
             leader_epoch: header.leader_epoch(),
             hash: identity(&rest[CRC_FROM..len]),
+            max_timestamp: header.max_timestamp(),
             sound: ringway_wire::crc32c::crc32c(&rest[CRC_FROM..len]) == header.kafka_crc(),
             frame_len: header.frame_len(),
         });
@@ -275,12 +278,15 @@ pub fn see_kafka(bytes: &[u8], into: &mut Vec<FrameSeen>) {
             return;
         }
         let delta = u64::from(u32::from_be_bytes(word(23)));
+        let time = (u64::from(u32::from_be_bytes(word(35))) << 32)
+            | u64::from(u32::from_be_bytes(word(39)));
         into.push(FrameSeen {
             base,
             last: base + delta,
             log_epoch: 0,
             leader_epoch: i32::from_be_bytes(word(12)),
             hash: identity(&rest[21..len]),
+            max_timestamp: time.cast_signed(),
             sound: ringway_wire::crc32c::crc32c(&rest[21..len]) == u32::from_be_bytes(word(17)),
             frame_len: u32::try_from(len + 67).unwrap_or(0),
         });

@@ -397,7 +397,7 @@ mod tests {
         let mut checker = Checker::default();
         let read = ReadLog { frames: found.frames, end: found.end, ..ReadLog::default() };
         for (sequence, frame) in (0..).zip(&read.frames) {
-            checker.sends(frame.hash, KEY, (1, sequence * 2, true), 2);
+            checker.sends(frame.hash, KEY, (1, sequence * 2, true), (2, None));
         }
         checker.recovered(KEY, read);
         assert_eq!(checker.violation, None);

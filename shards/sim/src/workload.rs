@@ -21,6 +21,8 @@ pub struct Target {
     pub key: LogKey,
     /// Whether old segments go by size.
     pub retained: bool,
+    /// Whether records get the time of their append.
+    pub log_append_time: bool,
 }
 
 /// What the batches of a seed are like.
@@ -57,6 +59,8 @@ pub struct Batch {
     pub hash: u64,
     /// Records in it.
     pub records: u64,
+    /// Time of all of them, ms.
+    pub time_ms: i64,
 }
 
 /// Makes batches.
@@ -138,7 +142,7 @@ impl Maker {
         let mut seen: Vec<FrameSeen> = Vec::new();
         see_kafka(&bytes, &mut seen);
         let hash = seen.first().map_or(0, |frame| frame.hash);
-        Batch { bytes, hash, records }
+        Batch { bytes, hash, records, time_ms: now_ms }
     }
 
     fn fill(&mut self, len: usize, mut word: u64) {

@@ -139,13 +139,14 @@ pub fn run_scripted(seed: u64, script: &[LifePlan], pool: Pool) -> (Outcome, Poo
 impl World {
     fn new(seed: u64, trace: bool, pool: Pool) -> World {
         let mut rng = Rng::new(seed);
+        let mut later = Rng::new(mix(seed, 11));
         let block = rng.pick(&[4096, 4096, 4096, 8192]);
         let mut control = Control::new(&mut rng);
         let targets = make_topics(&mut rng, &mut control);
         let weather =
             Weather { chunk_percent: rng.pick(&[0, 10, 60]), slow_percent: rng.pick(&[0, 2, 20]) };
         let mix = Mix::draw(&mut rng);
-        let clients = make_clients(&mut rng, targets.len());
+        let clients = make_clients(&mut rng, &mut later, targets.len());
         let disk = Disk::new(block);
         let mut node = Node::new(disk, control, Clock::default(), weather, rng.fork(), pool);
         node.trace.lines = trace.then(Vec::new);

@@ -202,7 +202,7 @@ mod tests {
         };
         checker.life_begins(1);
         for hash in 10..13 {
-            checker.sends(hash, LOG, (7, hash - 10, true), 1);
+            checker.sends(hash, LOG, (7, hash - 10, true), (1, None));
         }
         let frames = vec![frame(0, 10), frame(1, 11), frame(2, 12)];
         checker.recovered(LOG, ReadLog { frames, end: 3, ..ReadLog::default() });
@@ -261,7 +261,7 @@ mod tests {
         let mut checker = recovered();
         checker.harms(LOG, frame(2, 12));
         assert_eq!(after(&mut checker, &[(0, 10), (1, 11)], &[(2, 3)]), "");
-        checker.sends(13, LOG, (7, 3, true), 1);
+        checker.sends(13, LOG, (7, 3, true), (1, None));
         checker.acked(13, LOG, 2);
         assert_eq!(checker.violation.take().map(|one| one.invariant), Some("D1"));
         assert_eq!(after(&mut checker, &[(0, 10), (1, 11), (2, 13)], &[]), "D1");

@@ -27,20 +27,23 @@ pub(super) fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
         if retained {
             config.retention_bytes = Some(config.segment_bytes * rng.within(1, 3));
         }
-        config.log_append_time = rng.percent(15);
+        let log_append_time = rng.percent(15);
+        config.log_append_time = log_append_time;
         let topic = format!("topic-{number}");
         let count = u32::try_from(partitions).unwrap_or(1);
         let topic_id = control.insert(&topic, count, config, false);
         for partition in 0..count {
             let key = LogKey { topic_id, partition };
             let partition = i32::try_from(partition).unwrap_or(0);
-            targets.push(Target { topic: topic.clone(), partition, key, retained });
+            let topic = topic.clone();
+            targets.push(Target { topic, partition, key, retained, log_append_time });
         }
     }
     targets
 }
 
-pub(super) fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
+/// `later` is a stream of its own: what came to the generator later leaves the seeds without it as they were.
+pub(super) fn make_clients(rng: &mut Rng, later: &mut Rng, targets: usize) -> Vec<Client> {
     let producers = rng.within(1, 4);
     let consumers = rng.within(1, 2);
     let mut clients = Vec::new();
@@ -52,7 +55,7 @@ pub(super) fn make_clients(rng: &mut Rng, targets: usize) -> Vec<Client> {
     }
     for _ in 0..consumers {
         let kafka = rng.percent(60);
-        let consumer = Consumer::new(rng, targets);
+        let consumer = Consumer::new(rng, targets, later.percent(40));
         clients.push(Client::new(clients.len(), Role::Consumer(consumer), dialect(kafka)));
     }
     if rng.percent(35) {
