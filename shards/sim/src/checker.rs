@@ -7,8 +7,10 @@
 
 mod harm;
 mod lookups;
+mod seen;
 
-pub use self::lookups::{LookUp, LookUpCounts};
+pub use self::lookups::LookUp;
+pub use self::seen::{LookUpCounts, PassingCounts, Seen};
 
 use self::harm::{Harm, is_there, whole};
 use crate::room::{FrameSeen, ReadLog};
@@ -90,29 +92,6 @@ struct Shadow {
     harm: Harm,
 }
 
-/// Counts of what was seen.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
-    /// Batches sent.
-    pub sent: u64,
-    /// Batches acknowledged.
-    pub acked: u64,
-    /// Batches read by consumers.
-    pub polled: u64,
-    /// Batches read after recoveries.
-    pub recovered: u64,
-    /// Batches of a life that its recovery did not find.
-    pub dropped: u64,
-    /// Unacknowledged batches that survived.
-    pub survived: u64,
-    /// Acknowledged in this life, recovered from an earlier one: the retry was recognised.
-    pub deduped_after_recovery: u64,
-    /// Commits of offsets acknowledged.
-    pub commits: u64,
-    /// Look-ups by time.
-    pub look_ups: LookUpCounts,
-}
-
 /// The shadow of everything.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -131,6 +110,11 @@ impl Checker {
     /// A new life serves.
     pub fn life_begins(&mut self, life: u32) {
         self.life = life;
+    }
+
+    /// A log is gone for good, with its topic.
+    pub fn forget(&mut self, key: LogKey) {
+        self.logs.remove(&key);
     }
 
     /// Remembers the first violation.

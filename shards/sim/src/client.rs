@@ -8,6 +8,7 @@ use crate::clock::{MS, US};
 use crate::committer::Committer;
 use crate::consumer::Consumer;
 use crate::dialect::{Answer, Dialect, Part};
+use crate::passing::Passing;
 use crate::producer::Producer;
 use crate::rng::Rng;
 use ringway_wire::error_code::ErrorCode;
@@ -21,6 +22,8 @@ pub enum Role {
     Consumer(Consumer),
     /// Commits offsets of a group.
     Committer(Committer),
+    /// Has a topic that comes and goes.
+    Passing(Passing),
 }
 
 /// One client.
@@ -61,8 +64,8 @@ impl Client {
             around.node.wake_client(self.number, around.rng.within(1, 200) * US);
             return;
         };
-        // A commit still on its way on an old connection could pass a newer one: a committer stays.
-        let stays = matches!(self.role, Role::Committer(_));
+        // What is still on its way on an old connection could pass what is newer: a commit, a topic's end.
+        let stays = matches!(self.role, Role::Committer(_) | Role::Passing(_));
         if !stays && around.rng.percent(1) {
             around.node.client_close(connection);
             self.closed(around);
@@ -76,6 +79,7 @@ impl Client {
             Role::Producer(producer) => producer.act(&mut self.session, &mut self.out, around),
             Role::Consumer(consumer) => consumer.act(&mut self.session, &mut self.out, around),
             Role::Committer(committer) => committer.act(&mut self.session, &mut self.out, around),
+            Role::Passing(passing) => passing.act(&mut self.session, &mut self.out, around),
         }
         if self.out.is_empty() {
             self.rest += 1;
@@ -122,12 +126,13 @@ impl Client {
             Answer::Produced(..) => self.rest += 2,
             Answer::Fetched(_, parts) if empty(parts) => self.rest += 1,
             Answer::Fetched(..) | Answer::Identity(..) | Answer::Offset(..) => self.rest = 0,
-            Answer::Committed(_) | Answer::CommittedOffset(..) => self.rest = 0,
+            Answer::Committed(_) | Answer::CommittedOffset(..) | Answer::Topic(_) => self.rest = 0,
         }
         match &mut self.role {
             Role::Producer(producer) => producer.answer(answer, around),
             Role::Consumer(consumer) => consumer.answer(answer, around),
             Role::Committer(committer) => committer.answer(answer, around),
+            Role::Passing(passing) => passing.answer(answer, around),
         }
     }
 
@@ -144,6 +149,7 @@ impl Client {
             Role::Producer(producer) => producer.lost(rng),
             Role::Consumer(consumer) => consumer.lost(),
             Role::Committer(committer) => committer.lost(),
+            Role::Passing(passing) => passing.lost(),
         }
     }
 }

@@ -106,7 +106,7 @@ impl Consumer {
                 }
             }
             Answer::Identity(..) | Answer::Produced(..) => {}
-            Answer::Committed(_) | Answer::CommittedOffset(..) => {}
+            Answer::Committed(_) | Answer::CommittedOffset(..) | Answer::Topic(_) => {}
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: each must-happen count is derived from the disk, the log's notices or the checker.
 //! Not here: judging.
 
-use crate::checker::{LookUpCounts, Seen};
+use crate::checker::{LookUpCounts, PassingCounts, Seen};
 use crate::device::DeviceCounts;
 use crate::disk::DiskCounts;
 use crate::faults::Profile;
@@ -62,6 +62,8 @@ pub struct Counters {
     pub commits: u64,
     /// Look-ups by time.
     pub look_ups: LookUpCounts,
+    /// Topics that come and go.
+    pub passing: PassingCounts,
     /// Retries recognised after a recovery.
     pub dedupe_after_recovery: u64,
     /// Segments made.
@@ -97,6 +99,7 @@ impl Counters {
         self.survived += seen.survived;
         self.commits += seen.commits;
         self.look_ups = seen.look_ups;
+        self.passing = seen.passing;
         self.dropped += seen.dropped;
         self.dedupe_after_recovery += seen.deduped_after_recovery;
         self.set_aside += disk.set_aside;
@@ -179,11 +182,15 @@ impl Counters {
             ("rolls", &mut self.rolls, When::Always),
             ("set_aside", &mut self.set_aside, When::In(CRASH)),
         ];
-        let look_ups = &mut self.look_ups;
+        let (look_ups, passing) = (&mut self.look_ups, &mut self.passing);
         rows.extend([
             ("times_found", &mut look_ups.found, When::In(HONEST)),
             ("times_found_exactly", &mut look_ups.exact, When::In(HONEST)),
             ("times_not_found", &mut look_ups.none, When::In(HONEST)),
+            ("topics_made_again", &mut passing.remade, When::Always),
+            ("topics_deleted", &mut passing.deleted, When::Always),
+            ("new_topics_empty", &mut passing.found_empty, When::Always),
+            ("deleted_topics_gone", &mut passing.told_gone, When::Always),
         ]);
         let device = &mut self.device;
         rows.extend([

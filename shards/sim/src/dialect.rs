@@ -8,7 +8,7 @@ use crate::workload::Target;
 use ringway_client::ClientError;
 use ringway_client::kafka::{
     CommitPart, FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, OffsetPart,
-    ProduceRequest,
+    ProduceRequest, TopicSpec,
 };
 use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, NativeSession};
 use ringway_wire::error_code::ErrorCode;
@@ -37,6 +37,8 @@ pub enum Answer {
     Committed(ErrorCode),
     /// The committed offset, if any.
     CommittedOffset(ErrorCode, Option<u64>),
+    /// A topic was made or deleted, or not.
+    Topic(ErrorCode),
 }
 
 /// One partition of a fetch.
@@ -178,6 +180,25 @@ impl Dialect {
         }
     }
 
+    /// Makes a topic of one partition. Here, Kafka's dialect alone has a call for it, and for the next.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn create_topic(&mut self, out: &mut Vec<u8>, name: &str) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        let spec = TopicSpec { name, partitions: 1, configs: &[("segment.bytes", "65536")] };
+        session.create_topics(out, &[spec], 10_000).map(|_| ())
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn delete_topic(&mut self, out: &mut Vec<u8>, name: &str) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        session.delete_topics(out, &[name], 10_000).map(|_| ())
+    }
+
     /// Asks for batches; a native session asks for the first partition alone.
     ///
     /// # Errors
@@ -263,6 +284,9 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
                 Answer::Offset(number(correlation), part.error, found)
             };
             parts.into_iter().map(found).collect()
+        }
+        KafkaReply::TopicsCreated { results, .. } | KafkaReply::TopicsDeleted { results, .. } => {
+            results.into_iter().map(|result| Answer::Topic(result.error)).collect()
         }
         KafkaReply::Fetched { correlation, error, parts } => {
             let part = |part: ringway_client::kafka::FetchedPart| {

@@ -29,6 +29,7 @@ pub mod mutant;
 pub mod names;
 pub mod network;
 pub mod node;
+pub mod passing;
 pub mod places;
 pub mod plan;
 pub mod process;

@@ -165,7 +165,7 @@ impl Producer {
                 }
             }
             Answer::Fetched(..) | Answer::Offset(..) => {}
-            Answer::Committed(_) | Answer::CommittedOffset(..) => {}
+            Answer::Committed(_) | Answer::CommittedOffset(..) | Answer::Topic(_) => {}
         }
     }
 

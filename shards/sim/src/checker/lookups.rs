@@ -16,17 +16,6 @@ pub struct LookUp {
     known: Option<u64>,
 }
 
-/// Counts for the report.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LookUpCounts {
-    /// Answers that named a record.
-    pub found: u64,
-    /// … the very one that had to be named.
-    pub exact: u64,
-    /// Answers that there is none.
-    pub none: u64,
-}
-
 impl Checker {
     /// A question worth asking: around the time of some batch, or later than all.
     pub fn look_up(&self, key: LogKey, now_ms: i64, rng: &mut Rng) -> LookUp {

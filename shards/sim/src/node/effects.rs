@@ -13,7 +13,9 @@ use crate::rng::mix;
 use crate::trace::hash_request;
 use ringway_doors::session::DoorOut;
 use ringway_log::io::{IoOut, IoRequest, SmallFile};
-use ringway_partition::request::{Input, MeshMessage, MetaOp, Notice, Out, Request, RequestId};
+use ringway_partition::request::{
+    Input, MeshMessage, MetaAnswer, MetaOp, Notice, Out, Request, RequestId,
+};
 use ringway_wire::ids::shard_of;
 use std::sync::Arc;
 
@@ -118,9 +120,13 @@ impl Node {
     fn meta(&mut self, shard: u32, id: RequestId, op: MetaOp) {
         let now_ns = self.clock.mono_ns();
         let (answer, changed) = self.control.apply(op);
-        let at = now_ns + self.rng.within(20 * US, 400 * US);
+        let mut at = now_ns + self.rng.within(20 * US, 400 * US);
         if changed {
             self.publish();
+        }
+        if answer == MetaAnswer::Deleted {
+            // Catalogs and answers come through one queue: who is told so has no such topic any more.
+            at = self.process.as_mut().map_or(at, |process| process.catalog_at(shard, at));
         }
         self.queue.plan(at, Event::Meta(shard, id, answer));
     }
