@@ -3,12 +3,14 @@
 //! Versions are fixed (Produce 9, Fetch 12 or 11, Metadata 12, …), all within what Ringway and Kafka 4
 //! serve. Frequent requests are written by hand, rare ones through `kafka-protocol`.
 
+mod membership;
 mod reader;
 mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
 
+pub use membership::{JoinRequest, MemberOf};
 pub use reply::{
     Broker, CommittedPart, FetchedPart, KafkaReply, OffsetPart, PartitionMetadata, TopicMetadata,
     TopicResult,

@@ -14,6 +14,7 @@ pub use self::seen::{LookUpCounts, PassingCounts, Seen};
 
 use self::harm::{Harm, is_there, whole};
 use crate::room::{FrameSeen, ReadLog};
+use crate::teams::Teams;
 use ringway_wire::ids::LogKey;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,6 +101,8 @@ pub struct Checker {
     life: u32,
     /// What has to hold.
     pub rules: Rules,
+    /// What members of the group were told.
+    pub teams: Teams,
     /// Counts.
     pub seen: Seen,
     /// The first thing that did not hold.
@@ -110,6 +113,7 @@ impl Checker {
     /// A new life serves.
     pub fn life_begins(&mut self, life: u32) {
         self.life = life;
+        self.teams.life_begins(life);
     }
 
     /// A log is gone for good, with its topic.

@@ -8,6 +8,7 @@ use crate::clock::{MS, US};
 use crate::committer::Committer;
 use crate::consumer::Consumer;
 use crate::dialect::{Answer, Dialect, Part};
+use crate::member::Member;
 use crate::passing::Passing;
 use crate::producer::Producer;
 use crate::rng::Rng;
@@ -22,6 +23,8 @@ pub enum Role {
     Consumer(Consumer),
     /// Commits offsets of a group.
     Committer(Committer),
+    /// Is a member of a group.
+    Member(Member),
     /// Has a topic that comes and goes.
     Passing(Passing),
 }
@@ -79,6 +82,7 @@ impl Client {
             Role::Producer(producer) => producer.act(&mut self.session, &mut self.out, around),
             Role::Consumer(consumer) => consumer.act(&mut self.session, &mut self.out, around),
             Role::Committer(committer) => committer.act(&mut self.session, &mut self.out, around),
+            Role::Member(member) => member.act(&mut self.session, &mut self.out, around),
             Role::Passing(passing) => passing.act(&mut self.session, &mut self.out, around),
         }
         if self.out.is_empty() {
@@ -126,12 +130,14 @@ impl Client {
             Answer::Produced(..) => self.rest += 2,
             Answer::Fetched(_, parts) if empty(parts) => self.rest += 1,
             Answer::Fetched(..) | Answer::Identity(..) | Answer::Offset(..) => self.rest = 0,
-            Answer::Committed(_) | Answer::CommittedOffset(..) | Answer::Topic(_) => self.rest = 0,
+            Answer::Committed(_) | Answer::CommittedOffset(..) => self.rest = 0,
+            Answer::Topic(_) | Answer::Group(_) => self.rest = 0,
         }
         match &mut self.role {
             Role::Producer(producer) => producer.answer(answer, around),
             Role::Consumer(consumer) => consumer.answer(answer, around),
             Role::Committer(committer) => committer.answer(answer, around),
+            Role::Member(member) => member.answer(answer, around),
             Role::Passing(passing) => passing.answer(answer, around),
         }
     }
@@ -149,6 +155,7 @@ impl Client {
             Role::Producer(producer) => producer.lost(rng),
             Role::Consumer(consumer) => consumer.lost(),
             Role::Committer(committer) => committer.lost(),
+            Role::Member(member) => member.lost(),
             Role::Passing(passing) => passing.lost(),
         }
     }

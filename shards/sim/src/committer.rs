@@ -1,7 +1,7 @@
 //! A client that commits offsets of a group of its own, and looks them up again.
 //! Owner: `Client`.
 //! Invariant: one commit in flight; what it is told goes to the checker.
-//! Not here: membership of groups; bytes of requests (`ringway-client`).
+//! Not here: membership of groups (`member.rs`); bytes of requests (`ringway-client`).
 
 use crate::around::Around;
 use crate::dialect::{Answer, Dialect};
@@ -63,7 +63,7 @@ impl Committer {
             return;
         }
         let offset = place.sent + around.rng.within(1, 9);
-        if session.commit(out, &self.group, at, offset).is_ok() {
+        if session.commit(out, (&self.group, "", -1), at, offset).is_ok() {
             place.sent = offset;
             self.asked = Some(Asked::Commit(*target, offset));
         }

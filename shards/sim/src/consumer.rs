@@ -106,7 +106,8 @@ impl Consumer {
                 }
             }
             Answer::Identity(..) | Answer::Produced(..) => {}
-            Answer::Committed(_) | Answer::CommittedOffset(..) | Answer::Topic(_) => {}
+            Answer::Committed(_) | Answer::CommittedOffset(..) => {}
+            Answer::Topic(_) | Answer::Group(_) => {}
         }
     }
 

@@ -9,6 +9,7 @@ use crate::disk::DiskCounts;
 use crate::faults::Profile;
 use crate::node::Node;
 use crate::rot::RotCounts;
+use crate::teams::TeamCounts;
 use crate::watch::WatchCounts;
 
 /// Counts of one seed, or of many.
@@ -64,6 +65,8 @@ pub struct Counters {
     pub look_ups: LookUpCounts,
     /// Topics that come and go.
     pub passing: PassingCounts,
+    /// Members of the group.
+    pub teams: TeamCounts,
     /// Retries recognised after a recovery.
     pub dedupe_after_recovery: u64,
     /// Segments made.
@@ -191,6 +194,18 @@ impl Counters {
             ("topics_deleted", &mut passing.deleted, When::Always),
             ("new_topics_empty", &mut passing.found_empty, When::Always),
             ("deleted_topics_gone", &mut passing.told_gone, When::Always),
+        ]);
+        let teams = &mut self.teams;
+        rows.extend([
+            ("group_generations", &mut teams.generations, When::Always),
+            ("group_generations_shared", &mut teams.shared, When::Always),
+            ("group_syncs", &mut teams.syncs, When::Always),
+            ("group_heartbeats", &mut teams.heartbeats, When::Always),
+            ("group_rebalances", &mut teams.rebalances, When::Always),
+            ("group_leaves", &mut teams.leaves, When::Always),
+            ("group_fenced", &mut teams.fenced, When::Always),
+            ("group_commits", &mut teams.commits, When::Always),
+            ("group_offsets_found", &mut teams.found, When::Always),
         ]);
         let device = &mut self.device;
         rows.extend([

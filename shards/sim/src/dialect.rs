@@ -7,8 +7,8 @@ use crate::room::{FrameSeen, see_all, see_kafka};
 use crate::workload::Target;
 use ringway_client::ClientError;
 use ringway_client::kafka::{
-    CommitPart, FetchPart, FetchRequest, KafkaReply, KafkaSession, LATEST, OffsetPart,
-    ProduceRequest, TopicSpec,
+    CommitPart, FetchPart, FetchRequest, JoinRequest, KafkaReply, KafkaSession, LATEST, MemberOf,
+    OffsetPart, ProduceRequest, TopicSpec,
 };
 use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, NativeSession};
 use ringway_wire::error_code::ErrorCode;
@@ -39,6 +39,32 @@ pub enum Answer {
     CommittedOffset(ErrorCode, Option<u64>),
     /// A topic was made or deleted, or not.
     Topic(ErrorCode),
+    /// A call of a member of a group.
+    Group(GroupAnswer),
+}
+
+/// What a member of a group is told.
+#[derive(Debug)]
+pub enum GroupAnswer {
+    /// It is in a generation.
+    Joined {
+        /// Success or why not.
+        code: ErrorCode,
+        /// The generation.
+        generation: i32,
+        /// Id of its leader.
+        leader: String,
+        /// Own id.
+        id: String,
+        /// Ids of all, for the leader alone.
+        roster: Vec<String>,
+    },
+    /// Its share.
+    Synced(ErrorCode, Vec<u8>),
+    /// It is alive.
+    Heartbeat(ErrorCode),
+    /// It has left.
+    Left(ErrorCode),
 }
 
 /// One partition of a fetch.
@@ -126,21 +152,21 @@ impl Dialect {
         }
     }
 
-    /// Commits an offset of a group. Kafka's dialect alone has groups.
+    /// Commits an offset of a group, as a member of a generation or from outside. Kafka's dialect alone has groups.
     ///
     /// # Errors
     /// See [`Dialect::greet`].
     pub fn commit(
         &mut self,
         out: &mut Vec<u8>,
-        group: &str,
+        (group, member, generation): (&str, &str, i32),
         target: &Target,
         offset: u64,
     ) -> Result<(), ClientError> {
         let Dialect::Kafka(session) = self else { return Ok(()) };
         let offset = i64::try_from(offset).unwrap_or(i64::MAX);
         let part = CommitPart { topic: &target.topic, partition: target.partition, offset };
-        session.offset_commit(out, group, &[part]).map(|_| ())
+        session.offset_commit(out, &MemberOf { group, member, generation }, &[part]).map(|_| ())
     }
 
     /// Asks for a committed offset.
@@ -180,7 +206,8 @@ impl Dialect {
         }
     }
 
-    /// Makes a topic of one partition. Here, Kafka's dialect alone has a call for it, and for the next.
+    /// Makes a topic of one partition. Here, Kafka's dialect alone has a call for it, and for all that
+    /// follows to `leave_group`.
     ///
     /// # Errors
     /// See [`Dialect::greet`].
@@ -197,6 +224,67 @@ impl Dialect {
     pub fn delete_topic(&mut self, out: &mut Vec<u8>, name: &str) -> Result<(), ClientError> {
         let Dialect::Kafka(session) = self else { return Ok(()) };
         session.delete_topics(out, &[name], 10_000).map(|_| ())
+    }
+
+    /// Joins a group.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn join_group(
+        &mut self,
+        out: &mut Vec<u8>,
+        group: &str,
+        member: &str,
+        rebalance_timeout_ms: i32,
+    ) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        let (session_timeout_ms, metadata) = (6_000, member.as_bytes());
+        let join =
+            JoinRequest { group, member, session_timeout_ms, rebalance_timeout_ms, metadata };
+        session.join_group(out, &join).map(|_| ())
+    }
+
+    /// Asks for the share of a member of a generation.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn sync_group(
+        &mut self,
+        out: &mut Vec<u8>,
+        group: &str,
+        (member, generation): (&str, i32),
+        shares: &[(String, Vec<u8>)],
+    ) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        session.sync_group(out, &MemberOf { group, member, generation }, shares).map(|_| ())
+    }
+
+    /// Says that a member of a generation is alive.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn heartbeat(
+        &mut self,
+        out: &mut Vec<u8>,
+        group: &str,
+        (member, generation): (&str, i32),
+    ) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        session.heartbeat(out, &MemberOf { group, member, generation }).map(|_| ())
+    }
+
+    /// Leaves a group.
+    ///
+    /// # Errors
+    /// See [`Dialect::greet`].
+    pub fn leave_group(
+        &mut self,
+        out: &mut Vec<u8>,
+        group: &str,
+        member: &str,
+    ) -> Result<(), ClientError> {
+        let Dialect::Kafka(session) = self else { return Ok(()) };
+        session.leave_group(out, group, member).map(|_| ())
     }
 
     /// Asks for batches; a native session asks for the first partition alone.
@@ -314,7 +402,22 @@ fn kafka_answers(reply: KafkaReply) -> Vec<Answer> {
             };
             parts.into_iter().map(found).collect()
         }
-        _ => Vec::new(),
+        other => group_answer(other).into_iter().map(Answer::Group).collect(),
+    }
+}
+
+fn group_answer(reply: KafkaReply) -> Option<GroupAnswer> {
+    match reply {
+        KafkaReply::GroupJoined { error, generation, leader, member, members, .. } => {
+            let roster = members.into_iter().map(|(id, _)| id).collect();
+            Some(GroupAnswer::Joined { code: error, generation, leader, id: member, roster })
+        }
+        KafkaReply::GroupSynced { error, assignment, .. } => {
+            Some(GroupAnswer::Synced(error, assignment.to_vec()))
+        }
+        KafkaReply::Heartbeat { error, .. } => Some(GroupAnswer::Heartbeat(error)),
+        KafkaReply::GroupLeft { error, .. } => Some(GroupAnswer::Left(error)),
+        _ => None,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Settings {
     pub flush_group_bytes_max: u32,
     /// Largest frame, bytes.
     pub frame_bytes_max: u32,
+    /// Where the ids of group members begin.
+    pub id_seed: u64,
     /// Checkpoint interval, ms.
     pub checkpoint_interval_ms: u64,
 }
@@ -188,7 +190,7 @@ fn shard_config(settings: &Settings, shard: u32) -> ShardConfig {
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
         upkeep: Upkeep::default(),
         waiting_rows_max: 1000,
-        seed: 1,
+        seed: settings.id_seed,
         group: GroupConfig {
             session_timeout_ms_min: 6_000,
             session_timeout_ms_max: 1_800_000,

@@ -165,7 +165,8 @@ impl Producer {
                 }
             }
             Answer::Fetched(..) | Answer::Offset(..) => {}
-            Answer::Committed(_) | Answer::CommittedOffset(..) | Answer::Topic(_) => {}
+            Answer::Committed(_) | Answer::CommittedOffset(..) => {}
+            Answer::Topic(_) | Answer::Group(_) => {}
         }
     }
 

@@ -157,6 +157,7 @@ impl World {
             blocks: rng.pick(&[96, 128, 192]),
             flush_group_bytes_max: rng.pick(&[64 << 10, 256 << 10, 1 << 20]),
             frame_bytes_max: 300 << 10,
+            id_seed: 0,
             checkpoint_interval_ms: rng.pick(&[2, 10, 50, 1000]),
         };
         World {
@@ -199,6 +200,7 @@ impl World {
         self.counters.take_seen(&self.checker.seen, &self.node.disk.counts, self.maker.hostile);
         self.counters.take_faults(&self.node.disk.device.counts, &self.node.watch.counts);
         self.counters.rot = self.decay.counts;
+        self.counters.teams = self.checker.teams.counts;
         let violation = self.checker.violation.take().map(|violation| (self.life, violation));
         let (pool, trace) = self.node.into_parts();
         let hash = trace.hash();
@@ -249,6 +251,8 @@ impl World {
     }
 
     fn change_settings(&mut self, plan: &LifePlan) {
+        // A process draws its member ids anew.
+        self.settings.id_seed = mix(self.seed, u64::from(self.life));
         if let Some(change) = plan.clock {
             self.node.clock.change_wall(change);
         }

@@ -1,5 +1,6 @@
 //! What a Kafka server answered, in owned values, and how its bytes are read.
 
+use super::membership;
 use super::reader::Reader;
 use crate::error::ClientError;
 use bytes::Bytes;
@@ -19,6 +20,10 @@ pub(super) enum Call {
     CreateTopics,
     DeleteTopics,
     InitProducerId,
+    JoinGroup,
+    Heartbeat,
+    LeaveGroup,
+    SyncGroup,
 }
 
 impl Call {
@@ -33,6 +38,10 @@ impl Call {
             Call::OffsetCommit => (8, 8),
             Call::OffsetFetch => (9, 7),
             Call::FindCoordinator => (10, 4),
+            Call::JoinGroup => (11, 7),
+            Call::Heartbeat => (12, 4),
+            Call::LeaveGroup => (13, 4),
+            Call::SyncGroup => (14, 5),
             Call::ApiVersions => (18, 3),
             Call::CreateTopics => (19, 7),
             Call::DeleteTopics => (20, 6),
@@ -149,6 +158,44 @@ pub enum KafkaReply {
         /// Per partition; offset −1 = none committed.
         parts: Vec<CommittedPart>,
     },
+    /// Outcome of JoinGroup.
+    GroupJoined {
+        /// Of the request.
+        correlation: i32,
+        /// Success or why not; `MemberIdRequired` comes with the id to join with.
+        error: ErrorCode,
+        /// Generation.
+        generation: i32,
+        /// The leader's member id.
+        leader: String,
+        /// This member's id.
+        member: String,
+        /// Every member and its metadata, for the leader alone.
+        members: Vec<(String, Bytes)>,
+    },
+    /// Outcome of SyncGroup.
+    GroupSynced {
+        /// Of the request.
+        correlation: i32,
+        /// Success or why not.
+        error: ErrorCode,
+        /// This member's share, as the leader wrote it.
+        assignment: Bytes,
+    },
+    /// Outcome of Heartbeat.
+    Heartbeat {
+        /// Of the request.
+        correlation: i32,
+        /// Success or what to do.
+        error: ErrorCode,
+    },
+    /// Outcome of LeaveGroup of one member.
+    GroupLeft {
+        /// Of the request.
+        correlation: i32,
+        /// Success or why not.
+        error: ErrorCode,
+    },
 }
 
 /// One broker of Metadata.
@@ -244,7 +291,7 @@ pub struct CommittedPart {
     pub error: ErrorCode,
 }
 
-fn error(r: &mut Reader) -> Result<ErrorCode, ClientError> {
+pub(super) fn error(r: &mut Reader) -> Result<ErrorCode, ClientError> {
     Ok(ErrorCode::from_code(r.i16("error code")?))
 }
 
@@ -266,6 +313,10 @@ pub(super) fn read(
         Call::CreateTopics => create_topics(correlation, r),
         Call::DeleteTopics => delete_topics(correlation, r),
         Call::InitProducerId => init_producer_id(correlation, r),
+        Call::JoinGroup => membership::joined(correlation, r),
+        Call::SyncGroup => membership::synced(correlation, r),
+        Call::Heartbeat => membership::heartbeat(correlation, r),
+        Call::LeaveGroup => membership::left(correlation, r),
     }
 }
 

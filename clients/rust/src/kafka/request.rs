@@ -1,6 +1,7 @@
 //! Requests of a Kafka session, appended to the caller's buffer.
 
 use super::KafkaSession;
+use super::membership::MemberOf;
 use super::reply::Call;
 use crate::error::ClientError;
 use kafka_protocol::messages as kp;
@@ -71,7 +72,7 @@ pub struct CommitPart<'a> {
     pub offset: i64,
 }
 
-fn text(text: &str) -> StrBytes {
+pub(super) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
@@ -219,7 +220,7 @@ impl KafkaSession {
     pub fn offset_commit(
         &mut self,
         out: &mut Vec<u8>,
-        group: &str,
+        who: &MemberOf<'_>,
         parts: &[CommitPart<'_>],
     ) -> Result<i32, ClientError> {
         use kp::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -236,8 +237,9 @@ impl KafkaSession {
                 .with_partitions(parts.iter().map(part).collect())
         };
         let body = kp::OffsetCommitRequest::default()
-            .with_group_id(kp::GroupId(text(group)))
-            .with_generation_id_or_member_epoch(-1)
+            .with_group_id(kp::GroupId(text(who.group)))
+            .with_generation_id_or_member_epoch(who.generation)
+            .with_member_id(text(who.member))
             .with_topics(parts.chunk_by(|a, b| a.topic == b.topic).map(topic).collect());
         self.cold(Call::OffsetCommit, &body, out)
     }
@@ -334,7 +336,7 @@ impl KafkaSession {
         Ok(correlation)
     }
 
-    fn cold(
+    pub(super) fn cold(
         &mut self,
         call: Call,
         body: &impl Encodable,

@@ -214,8 +214,10 @@ fn offsets_are_listed_committed_and_fetched() {
 
     out.clear();
     let commit = CommitPart { topic: "t", partition: 1, offset: 78 };
-    let correlation = session.offset_commit(&mut out, "g", &[commit]).unwrap();
+    let who = MemberOf { group: "g", member: "m", generation: 3 };
+    let correlation = session.offset_commit(&mut out, &who, &[commit]).unwrap();
     let read = kp::OffsetCommitRequest::decode(&mut open(&out, 8, 8, true), 8).unwrap();
+    assert_eq!((read.member_id.as_str(), read.generation_id_or_member_epoch), ("m", 3));
     assert_eq!(read.topics[0].partitions[0].committed_offset, 78);
     use kp::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
     let part = OffsetCommitResponsePartition::default().with_partition_index(1).with_error_code(16);
@@ -305,6 +307,73 @@ fn producer_id_and_coordinator_are_told() {
 }
 
 #[test]
+fn members_join_sync_beat_and_leave() {
+    let text = |text: &'static str| StrBytes::from_static_str(text);
+    let mut session = session();
+    let mut out = Vec::new();
+    let join = JoinRequest {
+        group: "g",
+        member: "",
+        session_timeout_ms: 6000,
+        rebalance_timeout_ms: 50,
+        metadata: &[7, 8],
+    };
+    let correlation = session.join_group(&mut out, &join).unwrap();
+    let read = kp::JoinGroupRequest::decode(&mut open(&out, 11, 7, true), 7).unwrap();
+    assert_eq!((read.group_id.0.as_str(), read.member_id.as_str()), ("g", ""));
+    assert_eq!((read.session_timeout_ms, read.rebalance_timeout_ms), (6000, 50));
+    assert_eq!(&read.protocols[0].metadata[..], [7, 8]);
+    let other = kp::join_group_response::JoinGroupResponseMember::default()
+        .with_member_id(text("b"))
+        .with_metadata(Bytes::from_static(&[9]));
+    let body = kp::JoinGroupResponse::default()
+        .with_generation_id(3)
+        .with_leader(text("a"))
+        .with_member_id(text("a"))
+        .with_members(vec![other]);
+    let KafkaReply::GroupJoined { error, generation, leader, member, members, .. } =
+        answer(&mut session, &frame(correlation, &body, 7, true))
+    else {
+        panic!("another reply")
+    };
+    assert_eq!((error, generation, leader.as_str()), (ErrorCode::None, 3, "a"));
+    assert_eq!((member.as_str(), members.len(), members[0].0.as_str()), ("a", 1, "b"));
+
+    out.clear();
+    let who = MemberOf { group: "g", member: "a", generation: 3 };
+    let shares = [("b".to_owned(), vec![1, 2])];
+    let correlation = session.sync_group(&mut out, &who, &shares).unwrap();
+    let read = kp::SyncGroupRequest::decode(&mut open(&out, 14, 5, true), 5).unwrap();
+    assert_eq!((read.generation_id, read.member_id.as_str()), (3, "a"));
+    assert_eq!(&read.assignments[0].assignment[..], [1, 2]);
+    let body = kp::SyncGroupResponse::default().with_assignment(Bytes::from_static(&[5]));
+    let reply = answer(&mut session, &frame(correlation, &body, 5, true));
+    let assignment = Bytes::from_static(&[5]);
+    assert_eq!(reply, KafkaReply::GroupSynced { correlation, error: ErrorCode::None, assignment });
+
+    out.clear();
+    let correlation = session.heartbeat(&mut out, &who).unwrap();
+    let read = kp::HeartbeatRequest::decode(&mut open(&out, 12, 4, true), 4).unwrap();
+    assert_eq!((read.generation_id, read.member_id.as_str()), (3, "a"));
+    let error = ErrorCode::RebalanceInProgress;
+    let body = kp::HeartbeatResponse::default().with_error_code(error.code());
+    let reply = answer(&mut session, &frame(correlation, &body, 4, true));
+    assert_eq!(reply, KafkaReply::Heartbeat { correlation, error });
+
+    out.clear();
+    let correlation = session.leave_group(&mut out, "g", "a").unwrap();
+    let read = kp::LeaveGroupRequest::decode(&mut open(&out, 13, 4, true), 4).unwrap();
+    assert_eq!(read.members[0].member_id.as_str(), "a");
+    let error = ErrorCode::UnknownMemberId;
+    let left = kp::leave_group_response::MemberResponse::default()
+        .with_member_id(text("a"))
+        .with_error_code(error.code());
+    let body = kp::LeaveGroupResponse::default().with_members(vec![left]);
+    let reply = answer(&mut session, &frame(correlation, &body, 4, true));
+    assert_eq!(reply, KafkaReply::GroupLeft { correlation, error });
+}
+
+#[test]
 fn overlong_and_negative_lengths_are_errors() {
     let mut long = session().with_reply_bytes_max(100);
     long.receive(&101i32.to_be_bytes());
@@ -340,7 +409,8 @@ fn garbage_gives_an_error_or_a_reply_but_no_panic() {
         };
         let produce =
             ProduceRequest { topic: "t", partition: 0, acks: 1, timeout_ms: 1, batch: &[] };
-        let correlation = match round % 11 {
+        let who = MemberOf { group: "g", member: "m", generation: 1 };
+        let correlation = match round % 14 {
             0 | 1 => session.fetch(&mut out, &fetch),
             2 => session.produce(&mut out, &produce),
             3 => session.metadata(&mut out, None, false),
@@ -350,6 +420,9 @@ fn garbage_gives_an_error_or_a_reply_but_no_panic() {
             7 => session.init_producer_id(&mut out, Some((1, 2))),
             8 => session.find_coordinator(&mut out, "g"),
             9 => session.offset_fetch(&mut out, "g", "t", &[0]),
+            10 => session.leave_group(&mut out, "g", "m"),
+            11 => session.sync_group(&mut out, &who, &[]),
+            12 => session.heartbeat(&mut out, &who),
             _ => session.api_versions(&mut out),
         }
         .unwrap();

@@ -8,6 +8,7 @@ use crate::committer::Committer;
 use crate::consumer::Consumer;
 use crate::control::Control;
 use crate::dialect::Dialect;
+use crate::member::Member;
 use crate::passing::Passing;
 use crate::producer::Producer;
 use crate::rng::Rng;
@@ -62,6 +63,12 @@ pub(super) fn make_clients(rng: &mut Rng, later: &mut Rng, targets: usize) -> Ve
     if rng.percent(35) {
         let committer = Committer::new(clients.len(), rng, targets);
         clients.push(Client::new(clients.len(), Role::Committer(committer), dialect(true)));
+    }
+    if later.percent(25) {
+        for _ in 0..later.within(1, 3) {
+            let member = Member::new(later);
+            clients.push(Client::new(clients.len(), Role::Member(member), dialect(true)));
+        }
     }
     if later.percent(25) {
         let passing = Passing::new(clients.len());
