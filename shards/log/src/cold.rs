@@ -77,7 +77,8 @@ pub(crate) struct ColdRead {
     kafka_bytes: usize,
     partial: Option<Partial>,
     restarting: bool,
-    retried: bool,
+    /// Where all flushed frames ended before everything was last read again: segment, position, offset.
+    reread: Option<(u64, u64, u64)>,
     repair: Option<Repair>,
     /// Damage that was met and waits to be durable in the list.
     pub(crate) damage: Option<Damaged>,
@@ -120,7 +121,7 @@ impl ColdRead {
             kafka_bytes: 0,
             partial: None,
             restarting: false,
-            retried: false,
+            reread: None,
             repair: None,
             damage: None,
             forgotten: false,
@@ -326,12 +327,16 @@ impl ColdRead {
         }
     }
 
-    /// Reads everything once more: what is wrong in memory may be right on the disk. False: it was.
-    fn try_again(&mut self) -> bool {
-        if self.retried {
-            return false;
+    /// Reads everything once more, for what is wrong before `end` in segment `base`: it may be right on the disk,
+    /// or it was read before it was written. False: it was read since all of it was flushed.
+    fn try_again(&mut self, base: u64, end: u64, flushed: (u64, u64, u64)) -> bool {
+        let known = self.reread.is_some_and(|known| {
+            let (segment, position, _) = known;
+            (base, end) <= (segment, position) || known == flushed
+        });
+        if !known {
+            (self.reread, self.restarting) = (Some(flushed), true);
         }
-        (self.retried, self.restarting) = (true, true);
-        true
+        !known
     }
 }

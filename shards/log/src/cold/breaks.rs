@@ -55,7 +55,8 @@ impl ColdRead {
     }
 
     pub(super) fn broken(&mut self, log: &ColdLog<'_>) -> Option<ColdStep> {
-        if self.try_again() {
+        let broken = log.segments[self.at.si].base;
+        if self.try_again(broken, self.at.p + 1, log.flushed) {
             return Some(ColdStep::Wait);
         }
         let (base, start) = self.start;
@@ -66,10 +67,10 @@ impl ColdRead {
             self.restarting = true;
             return Some(ColdStep::Wait);
         }
-        let (segment, position, offset) = log.flushed;
+        // What was flushed since may be missing in what was read before.
+        let (segment, position, offset) = self.reread.unwrap_or(log.flushed);
         let scan = Scan::new(self.at, offset, Some((segment, position)), None, false);
-        let base = log.segments[self.at.si].base;
-        self.repair = Some(Repair { scan, base, resume: None });
+        self.repair = Some(Repair { scan, base: broken, resume: None });
         None
     }
 
@@ -118,7 +119,7 @@ impl ColdRead {
             Want::Time { .. } => None,
             Want::Place { .. } => Some(Outcome::Place(None)),
             Want::Scrub { .. } => {
-                self.retried = false;
+                self.reread = None;
                 None
             }
         }

@@ -66,20 +66,25 @@ impl ColdRead {
             partial.position = upto;
         }
         if partial.digest.finalize() != u64::from(placed.head.kafka_crc) {
-            return Ok(Some(self.payload_is_wrong(&partial, blocks)));
+            return Ok(Some(self.payload_is_wrong(&partial, log, blocks)));
         }
         self.take(&partial);
         Ok(None)
     }
 
-    fn payload_is_wrong(&mut self, partial: &Partial, blocks: &mut Blocks) -> ColdStep {
+    fn payload_is_wrong(
+        &mut self,
+        partial: &Partial,
+        log: &ColdLog<'_>,
+        blocks: &mut Blocks,
+    ) -> ColdStep {
         for slice in self.frames.slices.drain(partial.first_slice..) {
             blocks.release(slice);
         }
-        if self.try_again() {
+        let Partial { placed, base, unreadable, .. } = partial;
+        if self.try_again(*base, placed.end(), log.flushed) {
             return ColdStep::Wait;
         }
-        let Partial { placed, base, unreadable, .. } = partial;
         let head = &placed.head;
         // Behind a recorded gap the walk stands before it.
         self.at.o = head.base_offset;
@@ -99,7 +104,7 @@ impl ColdRead {
         self.at.advance(placed);
         if self.is_scrub() {
             // Should the next one be read again, then not this one too.
-            (self.start, self.retried) = ((partial.base, self.at), false);
+            (self.start, self.reread) = ((partial.base, self.at), None);
             return;
         }
         let index = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

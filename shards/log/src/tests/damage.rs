@@ -133,6 +133,35 @@ fn the_list_is_no_evidence_losing_or_faking_it_changes_nothing_readable() {
 }
 
 #[test]
+fn damage_met_while_the_log_grows_costs_nothing_that_is_written_meanwhile() {
+    for seed in 0..200 {
+        let mut world = World::with_log(seed, settings());
+        for n in 0..8u8 {
+            world.append_wait(&batch(1, &vec![n; 2000], 5));
+            world.flush();
+        }
+        let at = frame(&world, segment(0), 2);
+        world.disk.flip(segment(0), at + 40, 3);
+        world.restart_clean();
+        let World { logs, blocks, io, .. } = &mut world;
+        let logs = logs.as_mut().expect("started");
+        let began = logs.read(KEY, 0, 8, 1 << 20, blocks, io, &mut FrameList::default());
+        let ReadStart::Waiting(ticket) = began else { panic!("{began:?}: nothing is in memory") };
+        let ended = (0..2_000).find_map(|_| {
+            // Refused while the group is full: the next turn tries again.
+            drop(world.append(&batch(1, &[99; 2000], 5)));
+            world.turn(60);
+            world.reads.remove(&ticket.0)
+        });
+        let read = ended.unwrap_or_else(|| panic!("seed {seed}: the read does not end"));
+        read.expect("before the damage").release(&mut world.blocks);
+        world.flush();
+        let holes = world.read_all(4000).1;
+        assert_eq!((told(&mut world).len(), holes), (1, vec![(2, 3)]), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_block_from_behind_the_checkpoint_names_nothing_missing_behind_it() {
     let mut world = written(35, settings());
     world.restart_clean();
