@@ -120,6 +120,11 @@ impl Recovery {
             }
             let table = self.result.as_ref().map(|result| &result.table);
             let step = scan.step(&self.view(turn, table));
+            let doubted = !self.replay_started && !scan.damaged.is_empty();
+            if doubted && self.snapshot.take().is_some() {
+                // The log does not go on where the snapshot says: everything from the headers.
+                return self.start_replay(turn);
+            }
             match step {
                 Ok(Step::Frame(placed)) => {
                     self.replay_frame(&placed, turn);
@@ -129,10 +134,6 @@ impl Recovery {
                         self.scan = Some(scan);
                         return false;
                     }
-                }
-                Ok(Step::Damaged) if !self.replay_started && self.snapshot.take().is_some() => {
-                    // The log does not go on where the snapshot says: everything from the headers.
-                    return self.start_replay(turn);
                 }
                 Ok(Step::Damaged) => {}
                 Ok(Step::End) => {

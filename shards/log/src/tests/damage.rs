@@ -162,6 +162,29 @@ fn damage_met_while_the_log_grows_costs_nothing_that_is_written_meanwhile() {
 }
 
 #[test]
+fn a_snapshot_of_another_log_is_doubted_and_forgotten() {
+    let mut other = World::with_log(36, settings());
+    for n in 0..5u8 {
+        other.append_wait(&batch(1, &vec![n; 9000], 5));
+    }
+    other.flush();
+    other.stop();
+    let foreign = other.disk.small(SmallFile::Snapshot(KEY)).expect("written by the stop").to_vec();
+    // Where that one says its log goes on, there is nothing but the payload of the last batch.
+    let mut world = World::with_log(36, settings());
+    for n in 0..8u8 {
+        world.append_wait(&batch(1, &[n; 100], 5));
+    }
+    world.append_wait(&batch(1, &[8; 60_000], 5));
+    world.flush();
+    world.stop();
+    world.disk.put_small(SmallFile::Snapshot(KEY), foreign);
+    world.start();
+    assert_eq!(told(&mut world), []);
+    assert_eq!(world.read_all(100_000).0.len(), 9);
+}
+
+#[test]
 fn a_block_from_behind_the_checkpoint_names_nothing_missing_behind_it() {
     let mut world = written(35, settings());
     world.restart_clean();
