@@ -271,7 +271,8 @@ impl ColdRead {
             let view = self.view(log, blocks);
             let (end_segment, end, _) = log.flushed;
             let behind = |placed: &Placed| {
-                placed.is_behind(log.segments[placed.si].base, Some((end_segment, end)))
+                let base = log.segments[placed.si].base;
+                placed.is_behind(base, Some((end_segment, end)), log.rules.block)
             };
             match view.next(&self.at)?.filter(|placed| !behind(placed)) {
                 Some(placed) if !self.reached(&placed) => self.at.advance(&placed),

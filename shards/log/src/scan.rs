@@ -69,10 +69,11 @@ impl Placed {
         self.position + u64::from(self.head.frame_len)
     }
 
-    /// Whether it reaches behind the log's end, in the segment `base`: what came to lie there is written
-    /// over by the next groups.
-    pub(crate) fn is_behind(&self, base: u64, end: Option<(u64, u64)>) -> bool {
-        end.is_some_and(|(segment, position)| base == segment && self.end() > position)
+    /// Whether it reaches behind the block where the log ends, in the segment `base`: what came to lie there
+    /// is written over by the next groups.
+    pub(crate) fn is_behind(&self, base: u64, end: Option<(u64, u64)>, block: u64) -> bool {
+        let reaches = |position| self.end() > align_up(position, block);
+        end.is_some_and(|(segment, position)| base == segment && reaches(position))
     }
 }
 

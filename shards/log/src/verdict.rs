@@ -199,7 +199,7 @@ impl Scan {
             return Ok(self.end(Verdict::Stopped, next));
         }
         if let Some(placed) = view.next(&self.at)?
-            && !placed.is_behind(view.segments[placed.si].base, self.stop)
+            && !placed.is_behind(view.segments[placed.si].base, self.stop, view.rules.block)
         {
             self.accepted(placed);
             return Ok(Step::Frame(placed));
@@ -259,7 +259,9 @@ impl Scan {
             let file_bytes = view.file_bytes(look.si)?;
             let far = match (self.stop, self.reach) {
                 // What lies behind the log's end is written over by the next groups.
-                (Some((segment, end)), _) if view.segments[look.si].base == segment => end,
+                (Some((segment, end)), _) if view.segments[look.si].base == segment => {
+                    align_up(end, view.rules.block)
+                }
                 (None, Some(l)) if !sealed && look.si == broken => {
                     align_up(self.at.p, view.rules.block) + LOOK_AHEAD_GROUPS * l
                 }
@@ -316,7 +318,7 @@ impl Scan {
         let floor = self.at.floor;
         let fits = view.epoch_fits(base, head.log_epoch, floor);
         self.met.stale_headers += u64::from(!fits);
-        let behind = placed.is_behind(view.segments[placed.si].base, self.stop);
+        let behind = placed.is_behind(view.segments[placed.si].base, self.stop, view.rules.block);
         if !head.is_sound(view.rules.key) || base < self.at.o || !fits || behind {
             return;
         }

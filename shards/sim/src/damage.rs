@@ -135,9 +135,7 @@ pub fn run(job: u64, jobs: u64, mut tally: Tally) -> Result<Tally, String> {
     for beside in [Beside::Checkpoints, Beside::Clean, Beside::Nothing] {
         let sources = Sources::new(beside)?;
         let losses = if beside == Beside::Nothing { &LOSSES[..1] } else { &LOSSES[..] };
-        let last = sources.segments().last().copied();
         for (segment, blow) in blows(&sources) {
-            let swapped_last = matches!(blow, Blow::Swapped(..)) && last == Some(segment);
             for loss in losses {
                 // One kind of loss goes with every blow; the others with some of them.
                 number += 1;
@@ -145,9 +143,7 @@ pub fn run(job: u64, jobs: u64, mut tally: Tally) -> Result<Tally, String> {
                     return Ok(tally);
                 }
                 let chosen = *loss == Loss::Nothing || number % 5 == 0;
-                // Open: with a snapshot or list lost as well, which of the neighbours is named may differ.
-                let open = swapped_last && *loss != Loss::Nothing;
-                if number % jobs == job && chosen && !open {
+                if number % jobs == job && chosen {
                     let result =
                         strike(&sources, Some((segment, blow)), *loss, &mut stand, &mut tally);
                     tally.judge(result, || {

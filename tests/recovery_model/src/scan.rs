@@ -28,10 +28,10 @@ impl Placed {
         self.position + self.head.len
     }
 
-    /// Whether it reaches behind the log's end: the next groups are written over it.
+    /// Whether it reaches behind the block where the log ended: the next groups are written over it.
     pub fn is_behind(&self, view: &View<'_>, end: Option<(u64, usize)>) -> bool {
         let base = view.segments[self.si].0;
-        end.is_some_and(|(segment, position)| base == segment && self.end() > position)
+        end.is_some_and(|(segment, position)| base == segment && self.end() > align_up(position))
     }
 }
 
@@ -278,7 +278,7 @@ impl Scan {
         let base = view.segments[broken].0;
         let far = match (self.stop, self.reach) {
             _ if view.mutant == Mutant::BehindTheEnd => file,
-            (Some((segment, end)), _) if segment == base => end.min(file),
+            (Some((segment, end)), _) if segment == base => align_up(end).min(file),
             (None, Some(l)) if !sealed => (align_up(self.at.p) + groups * l).min(file),
             (Some(_) | None, _) => file,
         };
