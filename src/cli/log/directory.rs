@@ -227,6 +227,17 @@ pub(super) fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
     Ok(file)
 }
 
+/// Why an operation on `path` failed (exit 1); `refused` is for what the operator set wrong (exit 78).
+pub(super) fn failed(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
+    Refusal::failed(&path.display().to_string(), cause)
+}
+
+/// Makes the names in `directory` durable.
+pub(super) fn sync(directory: &Path) -> Result<(), Refusal> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|cause| failed(directory, &cause))
+}
+
 /// What keeps a tool from its work, with the path.
 pub(super) fn refused(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
     Refusal::configuration(format!("{}: {cause}", path.display()))

@@ -1,7 +1,6 @@
 //! `ringway log repair --meta`: the directory's own file made anew from its segments and checkpoints.
 
-use super::directory::{Segments, checkpoints, find_logs, lock, refused};
-use super::repair::{failed, sync};
+use super::directory::{Segments, checkpoints, failed, find_logs, lock, refused, sync};
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
 use ringway_log::directory::DirectoryFacts;

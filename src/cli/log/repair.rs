@@ -1,6 +1,6 @@
 //! `ringway log repair`: writes damaged logs of a stopped broker anew from everything readable in them.
 
-use super::directory::{Choice, FoundLog, Segments, Stopped, refused};
+use super::directory::{Choice, FoundLog, Segments, Stopped, failed, refused, sync};
 use super::verify::finding_line;
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
@@ -147,15 +147,6 @@ fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBu
     fs::rename(&anew, &aside).map_err(|cause| failed(&aside, &cause))?;
     sync(parent)?;
     Ok(aside)
-}
-
-pub(super) fn failed(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
-    Refusal::failed(&path.display().to_string(), cause)
-}
-
-pub(super) fn sync(directory: &Path) -> Result<(), Refusal> {
-    let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|cause| failed(directory, &cause))
 }
 
 fn write_segment(
