@@ -83,6 +83,12 @@ pub struct Counters {
     pub rot_by_recovery: u64,
     /// Ranges that a read found damaged.
     pub rot_by_read: u64,
+    /// … that a scrub found.
+    pub rot_by_scrub: u64,
+    /// Times that a scrub has read every closed segment of a shard.
+    pub scrub_passes: u64,
+    /// Bytes read by scrubs.
+    pub scrubbed_bytes: u64,
     /// Starts that came through although small files were lost or wrong, by files.
     pub metadata_survived: u64,
     /// What rotted.
@@ -129,6 +135,9 @@ impl Counters {
                 self.stale_rejected += log.stale_headers;
                 self.checkpoints_unusable += log.unusable_checkpoints;
                 self.cold_read_bytes += log.cold_read_bytes;
+                self.rot_by_scrub += log.scrub_found;
+                self.scrub_passes += log.scrub_passes;
+                self.scrubbed_bytes += log.scrubbed_bytes;
             }
         }
     }
@@ -237,6 +246,9 @@ impl Counters {
             ("quarantined", &mut self.quarantined, When::In(LIAR)),
             ("rot_found_by_recovery", &mut self.rot_by_recovery, When::In(ROT)),
             ("rot_found_by_read", &mut self.rot_by_read, When::In(ROT)),
+            ("rot_found_by_scrub", &mut self.rot_by_scrub, When::In(ROT)),
+            ("scrub_passes", &mut self.scrub_passes, When::Always),
+            ("scrubbed_bytes", &mut self.scrubbed_bytes, When::Always),
             ("metadata_faults_survived", &mut self.metadata_survived, When::In(ROT)),
         ]);
         let rot = &mut self.rot;

@@ -389,6 +389,13 @@ impl Disk {
         true
     }
 
+    /// Whether a write of a log's list of damage is in flight.
+    #[must_use]
+    pub fn writes_list(&self, log: LogKey) -> bool {
+        let list = |held: &Held| matches!(held.work, Work::PutSmall { file, .. } if file == SmallFile::Quarantine(log));
+        self.works.values().any(list)
+    }
+
     /// Whether nothing is volatile.
     #[must_use]
     pub fn is_quiet(&self) -> bool {

@@ -15,6 +15,15 @@ use ringway_partition::shard::{GroupConfig, Shard, ShardConfig, Upkeep};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// When and how fast closed segments are read again.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrubbing {
+    /// From the start of one pass to the next, ns; the first begins with the life.
+    pub interval_ns: u64,
+    /// Bytes that a shard may read for it in a second.
+    pub bytes_per_s: u64,
+}
+
 /// Block memory that lives longer than processes.
 #[derive(Default)]
 pub struct Pool {
@@ -55,6 +64,8 @@ pub struct Settings {
     pub id_seed: u64,
     /// Checkpoint interval, ms.
     pub checkpoint_interval_ms: u64,
+    /// None: closed segments are read by nobody but clients and recovery.
+    pub scrubbing: Option<Scrubbing>,
 }
 
 /// How far a process has come.
@@ -188,7 +199,7 @@ fn shard_config(settings: &Settings, shard: u32) -> ShardConfig {
         flush_group_bytes_max: settings.flush_group_bytes_max,
         frame_bytes_max: settings.frame_bytes_max,
         checkpoint_interval_ms: settings.checkpoint_interval_ms,
-        upkeep: Upkeep::default(),
+        upkeep: upkeep(settings.scrubbing),
         waiting_rows_max: 1000,
         seed: settings.id_seed,
         group: GroupConfig {
@@ -198,6 +209,16 @@ fn shard_config(settings: &Settings, shard: u32) -> ShardConfig {
             members_max: 100,
             offsets_partitions: 2,
         },
+    }
+}
+
+fn upkeep(scrubbing: Option<Scrubbing>) -> Upkeep {
+    let rest = Upkeep::default();
+    match scrubbing {
+        None => rest,
+        Some(Scrubbing { interval_ns, bytes_per_s }) => {
+            Upkeep { scrub_interval_ns: Some(interval_ns), scrub_bytes_per_s: bytes_per_s, ..rest }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use ringway_partition::request::{FetchPart, Request};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 
-/// How often a log that is not open yet is asked again.
+/// How often a log that is not open yet, or gives nothing for the moment, is asked again.
 const PATIENCE: u32 = 200;
 
 /// Why a log was not read.
@@ -56,11 +56,14 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
                 log.log_start = part.log_start;
                 log.end = part.high_watermark;
                 let Some(last) = part.frames.last() else {
-                    return if offset >= log.end {
-                        Ok(log)
-                    } else {
-                        Err(stuck(key, offset, log.end).into())
-                    };
+                    if offset >= log.end {
+                        return Ok(log);
+                    }
+                    if patience == 0 || !may_be_busy(node, key) {
+                        return Err(stuck(key, offset, log.end).into());
+                    }
+                    wait(node, &mut patience);
+                    continue;
                 };
                 offset = last.last + 1;
                 log.frames.extend_from_slice(&part.frames);
@@ -90,12 +93,7 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
             Some(ErrorCode::KafkaStorageError) => {
                 return Err(Unread::Closed(ErrorCode::KafkaStorageError));
             }
-            Some(code) if code.is_retriable() && patience > 0 => {
-                patience -= 1;
-                // A device that takes seconds is given minutes.
-                let long = node.disk.device.was_hit() && patience < PATIENCE / 2;
-                pause(node, if long { SECOND } else { MS });
-            }
+            Some(code) if code.is_retriable() && patience > 0 => wait(node, &mut patience),
             Some(code) if code.is_retriable() => return Err(Unread::Closed(code)),
             code => {
                 let detail = format!("{key}: reading at {offset} after a recovery: {code:?}");
@@ -103,6 +101,12 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
             }
         }
     }
+}
+
+/// Whether a log may give nothing for the moment: no range in its list of damage is told before the list is
+/// durable (Q1), and a scrub may have found one just now. A client that waits for nothing asks again.
+fn may_be_busy(node: &Node, key: LogKey) -> bool {
+    node.disk.writes_list(key) || node.disk.device.was_hit()
 }
 
 fn stuck(key: LogKey, offset: u64, end: u64) -> Violation {
@@ -156,9 +160,11 @@ fn none(key: LogKey, what: &str) -> Violation {
     Violation { invariant: "READ", detail: format!("{key}: a fetch after a recovery got {what}") }
 }
 
-/// Lets the node go on for a while.
-fn pause(node: &mut Node, for_ns: u64) {
-    let until = node.clock.mono_ns() + for_ns;
+/// Lets the node go on for a while; a device that takes seconds is given minutes.
+fn wait(node: &mut Node, patience: &mut u32) {
+    *patience -= 1;
+    let long = node.disk.device.was_hit() && *patience < PATIENCE / 2;
+    let until = node.clock.mono_ns() + if long { SECOND } else { MS };
     while node.next(until).is_some() {}
     node.clock.advance(until);
 }

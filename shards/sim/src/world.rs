@@ -8,7 +8,7 @@ mod cast;
 mod recovery;
 mod rotting;
 
-use self::cast::{make_clients, make_topics};
+use self::cast::{make_clients, make_scrubbing, make_topics};
 use crate::around::Around;
 use crate::checker::{Checker, Quarantine, Rules, Violation};
 use crate::client::Client;
@@ -140,6 +140,7 @@ impl World {
     fn new(seed: u64, trace: bool, pool: Pool) -> World {
         let mut rng = Rng::new(seed);
         let mut later = Rng::new(mix(seed, 11));
+        let mut scrubs = Rng::new(mix(seed, 12));
         let block = rng.pick(&[4096, 4096, 4096, 8192]);
         let mut control = Control::new(&mut rng);
         let targets = make_topics(&mut rng, &mut control);
@@ -159,6 +160,7 @@ impl World {
             frame_bytes_max: 300 << 10,
             id_seed: 0,
             checkpoint_interval_ms: rng.pick(&[2, 10, 50, 1000]),
+            scrubbing: make_scrubbing(&mut scrubs),
         };
         World {
             seed,
@@ -365,11 +367,22 @@ impl World {
         } else {
             self.counters.crashes += 1;
         }
-        self.counters.take_process(&self.node);
+        self.take_process();
         self.clean = false;
         self.node.trace.tell(|| format!("LIFE {} ENDS, cut {cut}", self.life));
         let lost = self.node.fail(cut);
         self.forget(&lost);
+    }
+
+    /// A process ends. What its scrub named is judged here: no client may have come to read it.
+    fn take_process(&mut self) {
+        let before = self.counters.rot_by_scrub;
+        self.counters.take_process(&self.node);
+        let named = self.counters.rot_by_scrub - before;
+        if named > 0 && self.checker.rules.quarantine == Quarantine::Never {
+            self.checker
+                .fail("D6", || format!("{named} ranges named by a scrub of undamaged media"));
+        }
     }
 
     fn stop(&mut self, cut_off: Option<u64>) {
@@ -381,7 +394,7 @@ impl World {
         if stopped == Some(true) {
             self.counters.clean_stops += 1;
             self.clean = true;
-            self.counters.take_process(&self.node);
+            self.take_process();
             let lost = self.node.leave();
             self.forget(&lost);
         } else {

@@ -1,15 +1,17 @@
-//! The topics and clients of a seed.
+//! The topics and clients of a seed, and whether it scrubs.
 //! Owner: the world.
 //! Invariant: drawn once, before anything happens.
 //! Not here: what they do (`client.rs`).
 
 use crate::client::{Client, Role};
+use crate::clock::{MS, SECOND};
 use crate::committer::Committer;
 use crate::consumer::Consumer;
 use crate::control::Control;
 use crate::dialect::Dialect;
 use crate::member::Member;
 use crate::passing::Passing;
+use crate::process::Scrubbing;
 use crate::producer::Producer;
 use crate::rng::Rng;
 use crate::workload::Target;
@@ -75,6 +77,17 @@ pub(super) fn make_clients(rng: &mut Rng, later: &mut Rng, targets: usize) -> Ve
         clients.push(Client::new(clients.len(), Role::Passing(passing), dialect(true)));
     }
     clients
+}
+
+/// `rng` is a stream of its own: seeds that do not scrub stay as they were.
+pub(super) fn make_scrubbing(rng: &mut Rng) -> Option<Scrubbing> {
+    let scrubbing = Scrubbing {
+        // Most lives last less than 60 ms: a pass begins with each, and again only in some.
+        interval_ns: rng.pick(&[50 * MS, 200 * MS, SECOND]),
+        // A segment takes from one millisecond to a whole life.
+        bytes_per_s: rng.pick(&[4 << 20, 16 << 20, 64 << 20]),
+    };
+    rng.percent(30).then_some(scrubbing)
 }
 
 fn dialect(kafka: bool) -> Dialect {

@@ -50,7 +50,7 @@ impl World {
             }
             interrupted = true;
             self.counters.cuts_in_recovery += 1;
-            self.counters.take_process(&self.node);
+            self.take_process();
             let cut = end.is_none_or(|(_, cut)| *cut);
             self.node.trace.tell(|| format!("RECOVERY ENDS, cut {cut}"));
             self.node.fail(cut);
