@@ -365,8 +365,9 @@ fn is_harmed(disk: &Disk, log: LogKey, place: &Place, edits: &[Edit]) -> bool {
     })
 }
 
+/// What a file may become; none: of one torn to nothing before, nothing is left.
 fn torn(disk: &Disk, file: SmallFile, rng: &mut Rng) -> Option<Vec<u8>> {
-    let mut body = disk.names().small(file).cloned()?;
+    let mut body = disk.names().small(file).filter(|body| !body.is_empty()).cloned()?;
     let at = rng.index(body.len());
     if rng.percent(30) {
         body.truncate(at);
@@ -422,6 +423,15 @@ mod tests {
                 });
                 assert_eq!(changed.count() as u64, decay.counts.harmed, "{told:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_file_torn_to_nothing_can_be_torn_again() {
+        let (mut disk, _) = at_rest();
+        disk.replace_small(SmallFile::CleanMarker, Some(Vec::new()));
+        for chance in 0..20 {
+            assert_eq!(torn(&disk, SmallFile::CleanMarker, &mut Rng::new(chance)), None);
         }
     }
 
