@@ -107,6 +107,8 @@ pub(crate) struct Recovery {
     /// No list is there, or none that can be read.
     list_lost: bool,
     damaged: Vec<Damaged>,
+    /// Ranges that no frame names: below the oldest segment, and between two lives.
+    given_up: Vec<Damaged>,
     scanned_bytes: u64,
     replayed_bytes: u64,
     result: Option<Recovered>,
@@ -143,6 +145,7 @@ impl Recovery {
             quarantine: Quarantine::default(),
             list_lost: true,
             damaged: Vec::new(),
+            given_up: Vec::new(),
             scanned_bytes: 0,
             replayed_bytes: 0,
             result: None,

@@ -179,7 +179,11 @@ fn recover(disk: &Disk, log: usize, settings: &Settings, marker: &[(usize, u64)]
         unproven,
         beyond,
     };
+    let (from, again) = replay(disk, log, settings, &end, &mut found);
     let mut damaged = std::mem::take(&mut scan.damaged);
+    // What the replay passed it has judged again, as the next start will.
+    damaged.retain(|range| range.from < from || range.from >= end.o);
+    damaged.extend(again);
     if log_start < first {
         let (segment, at, until) = (log_start, 0, usize::MAX);
         damaged.push(Damaged { from: log_start, to: first, segment, at, until });
@@ -188,7 +192,6 @@ fn recover(disk: &Disk, log: usize, settings: &Settings, marker: &[(usize, u64)]
     if old.is_none() {
         damaged.extend(given_up(&found.table, log_start));
     }
-    damaged.extend(replay(disk, log, settings, &end, &mut found));
     found.list = old.unwrap_or_default();
     found.list.truncate(found.mark.offset);
     for range in damaged {
@@ -219,14 +222,14 @@ pub fn note(index: &mut Index, segment: u64, offset: u64, position: usize) {
     }
 }
 
-/// Derived state: from the snapshot, then from the headers behind it. What it finds damaged.
+/// Derived state: from the snapshot, then from the headers behind it. Where it began, and what it found damaged.
 fn replay(
     disk: &Disk,
     log: usize,
     settings: &Settings,
     end: &At,
     found: &mut Recovered,
-) -> Vec<Damaged> {
+) -> (u64, Vec<Damaged>) {
     let mutant = settings.mutant;
     let mut segments = disk.segments(log);
     segments.truncate(end.si + 1);
@@ -276,7 +279,7 @@ fn replay(
                 }
                 Step::Damaged if !begun && snapshot.is_some() => break,
                 Step::Damaged => {}
-                Step::End => return scan.damaged,
+                Step::End => return (at.o, scan.damaged),
             }
         }
         snapshot = None;

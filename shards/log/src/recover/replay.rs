@@ -54,6 +54,10 @@ impl Recovery {
             }
         };
         self.snapshot = good;
+        // What the replay passes it judges again: with what stands before, and as the next start will, whose
+        // checkpoint lies behind it (D7).
+        let (from, end) = (at.o, self.end.o);
+        self.damaged.retain(|range| range.from < from || range.from >= end);
         (self.replay_started, self.replayed_bytes) = (false, 0);
         let stop = Some((self.segments[self.end.si].base, self.end.p));
         self.scan = Some(Scan::new(at, self.end.o, stop, None, false));

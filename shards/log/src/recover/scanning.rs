@@ -148,10 +148,10 @@ impl Recovery {
             ));
         }
         self.damaged = scan.damaged;
-        self.damaged.extend(lost_start(log_start, first));
+        self.given_up.extend(lost_start(log_start, first));
         // A list that is there knows what was given up, and what a repair left out for good.
         if self.list_lost {
-            self.damaged.extend(given_up(&table, log_start));
+            self.given_up.extend(given_up(&table, log_start));
         }
         self.result = Some(Recovered {
             segments: Vec::new(),

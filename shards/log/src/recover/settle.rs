@@ -17,7 +17,9 @@ impl Recovery {
         // Ranges beyond a torn tail: their offsets are given again, to batches that are sound.
         self.quarantine.truncate(self.result.as_ref().map_or(u64::MAX, |found| found.mark.offset));
         let found_ns = turn.now.wall_ns;
-        for range in std::mem::take(&mut self.damaged) {
+        let (damaged, given_up) =
+            (std::mem::take(&mut self.damaged), std::mem::take(&mut self.given_up));
+        for range in damaged.into_iter().chain(given_up) {
             let entry = range.found(Finder::Recovery, found_ns);
             if self.quarantine.add(entry)
                 && let Some(result) = &mut self.result

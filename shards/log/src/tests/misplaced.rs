@@ -150,3 +150,25 @@ fn offsets_given_up_at_the_end_are_named_without_their_list() {
     world.cut_and_start();
     assert_eq!(world.read_all(1 << 20).1, [(6, 10)]);
 }
+
+/// The checkpoint of the start says that the log goes on in block 10, where nothing was written; the headers from
+/// the start of the log on say where the batch is.
+#[test]
+fn a_write_one_block_off_costs_what_it_hit_and_the_next_start_says_the_same() {
+    let mut world = blocks(10);
+    world.stop();
+    world.start();
+    for n in 10..12 {
+        world.append_wait(&batch(1, &[n; 3000], 5));
+        world.flush();
+    }
+    world.settle();
+    let bytes = world.disk.bytes_of(segment(0)).to_vec();
+    world.disk.overwrite(segment(0), 9 * BLOCK, &bytes[10 * BLOCK..11 * BLOCK]);
+    world.disk.overwrite(segment(0), 10 * BLOCK, &vec![0; BLOCK]);
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).1, [(9, 10)]);
+    world.disk.put_small(SmallFile::Quarantine(KEY), Vec::new());
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).1, [(9, 10)]);
+}
