@@ -189,20 +189,23 @@ impl Scan {
             return self.look_on(view);
         }
         let base = view.segments[self.at.si].base;
-        if let Some((segment, position)) = self.stop
-            && (base > segment || (base == segment && self.at.p >= position))
-        {
-            if self.at.o < self.w {
-                return Ok(self.short_of_the_stop(segment, position));
-            }
+        let behind = |stop: &(u64, u64)| base == stop.0 && self.at.p >= stop.1;
+        let passed = self.stop.filter(|stop| base > stop.0 || behind(stop));
+        if passed.is_some() && self.at.o >= self.w {
             let next = self.at.o;
             return Ok(self.end(Verdict::Stopped, next));
         }
-        if let Some(placed) = view.next(&self.at)?
+        // A batch of an offset below W may have come to lie behind the end, in its last block.
+        let next =
+            if passed.is_none_or(|stop| base == stop.0) { view.next(&self.at)? } else { None };
+        if let Some(placed) = next
             && !placed.is_behind(view.segments[placed.si].base, self.stop, view.rules.block)
         {
             self.accepted(placed);
             return Ok(Step::Frame(placed));
+        }
+        if let Some((segment, position)) = passed {
+            return Ok(self.short_of_the_stop(segment, position));
         }
         // Nothing of this log is missing between the end of this segment and the name of the next.
         if let Some(after) = view.segments.get(self.at.si + 1)

@@ -232,19 +232,22 @@ impl Scan {
     /// Goes on by one frame or one damaged range.
     pub fn step(&mut self, view: &View<'_>) -> Step {
         let base = view.segments[self.at.si].0;
-        if let Some((segment, position)) = self.stop
-            && (base > segment || (base == segment && self.at.p >= position))
-        {
-            if self.at.o < self.w && view.mutant != Mutant::StopIsTheEnd {
-                return self.short_of_the_stop(segment, position);
-            }
+        let reached =
+            |stop: &(u64, usize)| base > stop.0 || (base == stop.0 && self.at.p >= stop.1);
+        let passed = self.stop.filter(reached);
+        if passed.is_some() && (self.at.o >= self.w || view.mutant == Mutant::StopIsTheEnd) {
             return self.end(Verdict::Stopped, self.at.o);
         }
-        if let Some(placed) = view.next(&self.at)
+        // A batch of an earlier offset may have come to lie behind the end, in its last block.
+        let looks = passed.is_none_or(|stop| base == stop.0);
+        if let Some(placed) = looks.then(|| view.next(&self.at)).flatten()
             && (!placed.is_behind(view, self.stop) || view.mutant == Mutant::BehindTheEnd)
         {
             self.accepted(placed);
             return Step::Frame(placed);
+        }
+        if let Some((segment, position)) = passed {
+            return self.short_of_the_stop(segment, position);
         }
         if let Some((after, _)) = view.segments.get(self.at.si + 1)
             && *after == self.at.o

@@ -172,3 +172,30 @@ fn a_write_one_block_off_costs_what_it_hit_and_the_next_start_says_the_same() {
     world.cut_and_start();
     assert_eq!(world.read_all(1 << 20).1, [(9, 10)]);
 }
+
+/// A batch that came to lie behind the log's end, but in its last block, which no group writes again: this start
+/// serves it as every later one will.
+#[test]
+fn a_batch_moved_behind_the_end_into_the_last_block_is_found_by_every_start() {
+    let mut world = World::with_log(5, settings());
+    // Block 0 and half of 1: a large batch; behind it a small one. Block 2: another small one.
+    for group in [&[6_000, 500][..], &[500]] {
+        for bytes in group {
+            world.append(&batch(1, &vec![1; *bytes], 5)).expect("room");
+        }
+        world.flush();
+    }
+    world.stop();
+    let bytes = world.disk.bytes_of(segment(0)).to_vec();
+    world.disk.overwrite(segment(0), BLOCK, &bytes[2 * BLOCK..3 * BLOCK]);
+    world.disk.overwrite(segment(0), 2 * BLOCK, &bytes[BLOCK..2 * BLOCK]);
+    world.disk.forget_small(SmallFile::Snapshot(KEY));
+    world.start();
+    let first = world.read_all(1 << 20).1;
+    world.append_wait(&batch(1, &[2; 500], 5));
+    world.flush();
+    world.disk.put_small(SmallFile::Quarantine(KEY), Vec::new());
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).1, first);
+    assert_eq!(first, [(0, 1), (2, 3)]);
+}
