@@ -296,7 +296,7 @@ impl Log {
         Err(refusal)
     }
 
-    /// A larger group bound: usable once a checkpoint holds it.
+    /// A larger group bound: usable once both checkpoints hold it.
     fn widen(&mut self, size: u64, shared: &mut Shared) {
         let max = u64::from(shared.config.flush_group_bytes_max).max(size);
         let wider = (self.bound * 2).min(max).max(size.min(max));

@@ -30,7 +30,10 @@ impl Log {
         };
         let Some(file) = file.filter(|_| ready) else { return false };
         assert!(end <= room, "the log accepts only what it has room for");
-        assert!(bytes <= self.bound_durable(), "P2: a checkpoint holds the bound of every group");
+        assert!(
+            bytes <= self.bound_durable(),
+            "P2: both checkpoints hold the bound of every group"
+        );
         self.zero(self.head.position, end, turn.blocks);
         let first = u32::try_from(turn.io.slices.len()).unwrap_or(u32::MAX);
         self.freeze_group(group.start, end, turn);

@@ -124,6 +124,8 @@ impl Keeper {
         for (slot, told, truncated) in writing.told {
             let log = &mut logs[slot as usize];
             log.checkpointed[0] = Some(told);
+            // The older generation must hold it too, before a group may be so large.
+            turn.shared.checkpoint_urgent |= told.bound > log.bound_durable();
             if truncated {
                 log.truncation_checkpointed();
             }

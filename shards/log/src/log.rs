@@ -172,7 +172,7 @@ pub(crate) struct Log {
     /// Slices of the group in flight, each with a hold.
     pub(crate) in_flight_slices: Vec<Slice>,
     pub(crate) flushed: Mark,
-    /// L: bytes a group may have, once `checkpointed` says so too.
+    /// L: bytes a group may have, once both of `checkpointed` say so too.
     pub(crate) bound: u64,
     /// Newest first.
     pub(crate) checkpointed: [Option<Checkpointed>; 2],
@@ -296,9 +296,11 @@ impl Log {
         self.in_flight.is_none() && self.group.is_none()
     }
 
-    /// L as far as a checkpoint vouches for it.
+    /// L as far as both checkpoints vouch for it: with the newest one lost, a start that looks ahead by the bound
+    /// of the older would not see the evidence behind a larger group.
     pub(crate) fn bound_durable(&self) -> u64 {
-        self.checkpointed[0].map_or(0, |newest| newest.bound).max(BOUND_BYTES_MIN)
+        let bound = |told: &Option<Checkpointed>| told.map_or(0, |told| told.bound);
+        self.checkpointed.iter().map(bound).min().unwrap_or(0).max(BOUND_BYTES_MIN)
     }
 
     /// The log as a checkpoint tells it; none: it has no files yet, or goes away.

@@ -295,7 +295,12 @@ impl Life {
             let live = &mut self.logs[log];
             let start = |at: usize| of(at, log).map_or(0, |entry| entry.log_start);
             live.start_durable = if newest.len() == 2 { start(0).min(start(1)) } else { start(0) };
-            live.bound_durable = of(0, log).map_or(0, |entry| entry.bound);
+            // The newest may be lost.
+            let bound = |at: usize| of(at, log).map_or(0, |entry| entry.bound);
+            live.bound_durable = match self.settings.mutant {
+                Mutant::BoundInOneGeneration => bound(0),
+                _ => bound(0).min(bound(1)),
+            };
         }
         let keep: Vec<u64> = newest.iter().map(|checkpoint| checkpoint.generation).collect();
         self.disk.prune(shard, &keep);

@@ -4,6 +4,7 @@
 //! Not here: the world they run in (`life.rs`).
 
 use super::life::{KEY, World, batch, settings};
+use crate::checkpoint;
 use crate::io::{EIO, IoOk, IoOut, SegmentName, SmallFile};
 use crate::logs::{AppendError, AppendFacts, Batch, LogSettings, ReadStart};
 use crate::quarantine::{Damage, Finder, Quarantine, Quarantined};
@@ -598,12 +599,25 @@ fn a_newer_format_is_refused_naming_both_versions() {
     assert!(text.contains('9') && text.contains("newer"), "{text}");
 }
 
+/// Bounds that the two newest checkpoints hold.
+fn bounds(world: &World) -> Vec<u64> {
+    let small = |generation| world.disk.small(SmallFile::Checkpoint { shard: 0, generation });
+    let newest = (1..100).rev().filter_map(small).take(2);
+    newest
+        .map(|body| checkpoint::decode(body).expect("whole"))
+        .flat_map(|file| file.entries.into_iter().map(|entry| entry.bound))
+        .collect()
+}
+
+/// P2, and with either checkpoint lost.
 #[test]
 fn batches_larger_than_a_group_wait_for_the_bound_to_be_durable() {
     let mut world = World::with_log(21, settings());
     let large = batch(1, &vec![5; 900_000], 5);
     for _ in 0..5 {
         world.append_wait(&large);
+        assert!(bounds(&world).iter().all(|bound| *bound > 900_000), "{:?}", bounds(&world));
+        assert_eq!(bounds(&world).len(), 2);
     }
     world.flush();
     world.cut_and_start();
