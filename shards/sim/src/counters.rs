@@ -37,6 +37,8 @@ pub struct Counters {
     pub stale_rejected: u64,
     /// Cuts that met a segment coming into use.
     pub rolls_at_cut: u64,
+    /// Writes of which a cut left one sector neither old nor new.
+    pub shorn: u64,
     /// Appends after a truncation inside a block, then a recovery by scan.
     pub appended_in_block: u64,
     /// Recoveries without the newest checkpoint.
@@ -113,6 +115,7 @@ impl Counters {
         self.dedupe_after_recovery += seen.deduped_after_recovery;
         self.set_aside += disk.set_aside;
         self.rolls_at_cut += disk.rolls_at_cut;
+        self.shorn += disk.shorn;
         self.hostile += hostile;
     }
 
@@ -185,6 +188,7 @@ impl Counters {
             ("forged_rejected", &mut self.forged_rejected, When::In(CRASH)),
             ("stale_rejected", &mut self.stale_rejected, When::In(CRASH)),
             ("rolls_at_cut", &mut self.rolls_at_cut, When::In(CRASH)),
+            ("writes_shorn", &mut self.shorn, When::Always),
             ("appended_in_block", &mut self.appended_in_block, When::In(CRASH)),
             ("checkpoints_unusable", &mut self.checkpoints_unusable, When::In(CRASH_OR_ROT)),
             ("cold_read_bytes", &mut self.cold_read_bytes, When::Always),

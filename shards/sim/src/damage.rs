@@ -4,6 +4,8 @@
 //! Invariant: what was damaged is seen and named, all else is served; the same after another start.
 //! Not here: single bits (`flip.rs`), chance (`rot.rs`).
 
+mod cases;
+
 use crate::checker::Violation;
 use crate::clock::SECOND;
 use crate::disk::Disk;
@@ -132,6 +134,9 @@ fn name(base_offset: u64) -> SegmentName {
 pub fn run(job: u64, jobs: u64, mut tally: Tally) -> Result<Tally, String> {
     let mut stand = Stand::new(KEY, 24_576);
     let mut number = 0;
+    if job == 0 {
+        cases::run(&mut stand, &mut tally)?;
+    }
     for beside in [Beside::Checkpoints, Beside::Clean, Beside::Nothing] {
         let sources = Sources::new(beside)?;
         let losses = if beside == Beside::Nothing { &LOSSES[..1] } else { &LOSSES[..] };

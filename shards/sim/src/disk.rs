@@ -99,6 +99,8 @@ pub struct DiskCounts {
     pub set_aside: u64,
     /// Segments adopted.
     pub adopted: u64,
+    /// Writes of which a cut left one sector neither old nor new.
+    pub shorn: u64,
 }
 
 /// One disk.
@@ -315,7 +317,7 @@ impl Disk {
         for file in &mut self.files {
             if !file.is_quiet() {
                 self.counts.unflushed_at_cut += 1;
-                file.cut(rng, mood);
+                self.counts.shorn += file.cut(rng, mood);
             }
         }
         self.forget_process();

@@ -6,12 +6,14 @@
 mod chosen;
 mod harm;
 
-use crate::rng::Rng;
+use crate::rng::{Rng, mix};
 use std::collections::BTreeSet;
 
-/// The unit that is written whole or not at all when the power goes.
+/// The unit that is written whole or not at all when the power goes, but for the one of a shorn write.
 pub const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// Of 100 torn writes, those that leave one sector neither old nor new.
+const SHORN_PERCENT: u64 = 25;
 
 /// A write that no flush has covered yet.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Pending {
     pub bytes: Vec<u8>,
     /// Order of completion; `None` while in flight.
     pub completed: Option<u64>,
+    /// A part of it holds what a durable write put there since, and is not on its way any more.
+    superseded: bool,
 }
 
 /// How a cut treats one pending write.
@@ -103,7 +107,7 @@ impl File {
 
     /// A write was submitted.
     pub fn submit(&mut self, op: u64, at: usize, bytes: Vec<u8>) {
-        self.pending.push(Pending { op, at, bytes, completed: None });
+        self.pending.push(Pending { op, at, bytes, completed: None, superseded: false });
     }
 
     /// A write arrived; returns its bytes to compare them with what the requester now holds.
@@ -130,6 +134,7 @@ impl File {
                 if from < to {
                     older.bytes[from - older.at..to - older.at]
                         .copy_from_slice(&write.bytes[from - write.at..to - write.at]);
+                    older.superseded = true;
                 }
             }
         }
@@ -167,8 +172,8 @@ impl File {
         count
     }
 
-    /// Power goes: any part of what is not durable survives.
-    pub fn cut(&mut self, rng: &mut Rng, mood: CutMood) {
+    /// Power goes: any part of what is not durable survives. How many writes were shorn.
+    pub fn cut(&mut self, rng: &mut Rng, mood: CutMood) -> u64 {
         if self.size != self.durable_size {
             if rng.percent(50) {
                 self.settle_size();
@@ -178,9 +183,12 @@ impl File {
         let mut writes = std::mem::take(&mut self.pending);
         // What completed earlier usually, not always, reached the medium earlier.
         writes.sort_by_key(|write| write.completed.unwrap_or(u64::MAX));
+        let mut shorn = 0;
         for write in &writes {
-            self.tear(write, mood.tear(rng), rng);
+            let tear = mood.tear(rng);
+            shorn += u64::from(self.tear(write, tear, rng));
         }
+        shorn
     }
 
     /// The process dies: completed writes stay in the device's cache, those in flight may still land.
@@ -259,7 +267,8 @@ impl File {
         Some(self.pending.remove(index))
     }
 
-    fn tear(&mut self, write: &Pending, tear: Tear, rng: &mut Rng) {
+    /// Keeps the sectors of a write that arrived. True: it was shorn, too.
+    fn tear(&mut self, write: &Pending, tear: Tear, rng: &mut Rng) -> bool {
         let sectors = write.bytes.len() / SECTOR;
         let chosen = rng.index(sectors.max(1));
         for sector in 0..sectors {
@@ -268,6 +277,24 @@ impl File {
                 self.store(write.at + from, &write.bytes[from..from + SECTOR]);
             }
         }
+        // A stream of its own, which leaves that of the cut as it is.
+        let mut aside = Rng::new(mix(rng.clone().bits(), write.at as u64));
+        let part = !matches!(tear, Tear::None | Tear::All);
+        let shorn = part && !write.superseded && aside.percent(SHORN_PERCENT);
+        if shorn {
+            self.shear(write.at + chosen * SECTOR, &mut aside);
+        }
+        shorn
+    }
+
+    /// The sector that was being written when the power went: noise, or not readable until it is written again.
+    fn shear(&mut self, at: usize, rng: &mut Rng) {
+        if rng.percent(50) && at < self.durable_size {
+            self.spoil(at);
+            return;
+        }
+        let noise: Vec<u8> = (0..SECTOR / 8).flat_map(|_| rng.bits().to_le_bytes()).collect();
+        self.store(at, &noise);
     }
 
     fn settle_size(&mut self) {
@@ -397,6 +424,46 @@ mod tests {
         file.settle_one(2);
         file.cut(&mut Rng::new(1), CutMood::Everything);
         assert_eq!((byte_at(&file, 0), byte_at(&file, 4096)), (2, 1));
+    }
+
+    #[test]
+    fn a_torn_write_may_leave_a_sector_neither_old_nor_new_and_nothing_outside_itself() {
+        let (mut noise, mut unreadable) = (0, 0);
+        for seed in 0..200 {
+            let mut file = File::new(3 * PAGE);
+            file.overwrite(0, &[7; 3 * PAGE]);
+            file.submit(1, PAGE, vec![1; PAGE]);
+            let shorn = file.cut(&mut Rng::new(seed), CutMood::Torn);
+            assert!(file.is_readable(0, PAGE) && file.is_readable(2 * PAGE, PAGE), "{seed}");
+            let mut bytes = vec![0; 3 * PAGE];
+            file.read(0, &mut bytes);
+            assert!(bytes[..PAGE].iter().chain(&bytes[2 * PAGE..]).all(|byte| *byte == 7));
+            let sound = |sector: &&[u8]| sector.iter().all(|byte| *byte == 7 || *byte == 1);
+            let other = bytes.chunks(SECTOR).filter(|sector| !sound(sector)).count() as u64;
+            let gone = u64::from(!file.is_readable(PAGE, PAGE));
+            assert_eq!(other + gone, shorn, "{seed}");
+            (noise, unreadable) = (noise + other, unreadable + gone);
+            file.submit(2, PAGE, vec![2; PAGE]);
+            file.complete(2, 0);
+            assert!(file.is_readable(0, 3 * PAGE), "it was written again");
+        }
+        assert!(noise > 5 && unreadable > 5, "{noise} and {unreadable} of 200");
+    }
+
+    #[test]
+    fn what_a_durable_write_put_there_is_never_shorn() {
+        for seed in 0..200 {
+            let mut file = File::new(2 * PAGE);
+            file.submit(1, 0, vec![1; 2 * PAGE]);
+            file.complete(1, 0);
+            file.submit(2, 0, vec![2; PAGE]);
+            file.complete(2, 1);
+            file.settle_one(2);
+            file.cut(&mut Rng::new(seed), CutMood::Torn);
+            let mut bytes = vec![0; PAGE];
+            file.read(0, &mut bytes);
+            assert!(file.is_readable(0, PAGE) && bytes == [2; PAGE], "{seed}");
+        }
     }
 
     #[test]

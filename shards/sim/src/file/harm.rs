@@ -33,6 +33,15 @@ impl File {
     #[must_use]
     pub fn is_readable(&self, at: usize, len: usize) -> bool {
         let pages = at / PAGE..(at + len.min(self.size.saturating_sub(at))).div_ceil(PAGE);
-        self.unreadable.is_empty() || self.unreadable.range(pages).next().is_none()
+        self.unreadable.is_empty() || self.unreadable.range(pages).all(|page| self.is_cached(*page))
+    }
+
+    /// Whether the device holds a page whole that is not on the medium yet.
+    fn is_cached(&self, page: usize) -> bool {
+        let (from, to) = (page * PAGE, (page + 1) * PAGE);
+        let completed = self.pending.iter().filter(|write| write.completed.is_some());
+        completed
+            .map(|write| (write.at, write.at + write.bytes.len()))
+            .any(|(at, end)| at <= from && to <= end)
     }
 }
