@@ -3,6 +3,8 @@
 //! Versions are fixed (Produce 9, Fetch 12 or 11, Metadata 12, …), all within what Ringway and Kafka 4
 //! serve. Frequent requests are written by hand, rare ones through `kafka-protocol`.
 
+mod call;
+mod decode;
 mod membership;
 mod reader;
 mod reply;
@@ -10,17 +12,17 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use membership::{JoinRequest, MemberOf};
+pub use membership::JoinRequest;
 pub use reply::{
     Broker, CommittedPart, FetchedPart, KafkaReply, OffsetPart, PartitionMetadata, TopicMetadata,
     TopicResult,
 };
-pub use request::{CommitPart, FetchPart, FetchRequest, ProduceRequest, TopicSpec};
+pub use request::{CommitPart, FetchPart, FetchRequest, MemberOf, ProduceRequest, TopicSpec};
 
 use crate::error::ClientError;
 use crate::inbox::Inbox;
+use call::Call;
 use reader::Reader;
-use reply::Call;
 use std::collections::VecDeque;
 
 /// Longest reply a session accepts unless told otherwise: a fetch of 64 MiB and its headers.
@@ -110,7 +112,7 @@ impl KafkaSession {
             // Its reply keeps the first header form in every version (KIP-511).
             reader.tags()?;
         }
-        reply::read(call, correlation, &mut reader)
+        decode::read(call, correlation, &mut reader)
     }
 
     fn begin(&mut self, call: Call) -> i32 {

@@ -1,9 +1,10 @@
 //! Membership of consumer groups: requests and replies of the classic protocol.
 
 use super::KafkaSession;
+use super::call::Call;
 use super::reader::Reader;
-use super::reply::{Call, KafkaReply, error};
-use super::request::text;
+use super::reply::KafkaReply;
+use super::request::{MemberOf, text};
 use crate::error::ClientError;
 use bytes::Bytes;
 use kafka_protocol::messages as kp;
@@ -22,17 +23,6 @@ pub struct JoinRequest<'a> {
     pub rebalance_timeout_ms: i32,
     /// What the leader is told of this member.
     pub metadata: &'a [u8],
-}
-
-/// Who speaks: a member in a generation of its group. Nobody in generation −1 is somebody from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct MemberOf<'a> {
-    /// Group.
-    pub group: &'a str,
-    /// The member's id.
-    pub member: &'a str,
-    /// Generation it joined.
-    pub generation: i32,
 }
 
 /// The type of protocol, and the only protocol, that sessions offer.
@@ -120,7 +110,7 @@ impl KafkaSession {
 
 pub(super) fn joined(correlation: i32, r: &mut Reader) -> Result<KafkaReply, ClientError> {
     r.i32("throttle")?;
-    let error = error(r)?;
+    let error = r.error()?;
     let generation = r.i32("generation")?;
     r.nullable_string("protocol type")?;
     r.nullable_string("protocol name")?;
@@ -138,7 +128,7 @@ pub(super) fn joined(correlation: i32, r: &mut Reader) -> Result<KafkaReply, Cli
 
 pub(super) fn synced(correlation: i32, r: &mut Reader) -> Result<KafkaReply, ClientError> {
     r.i32("throttle")?;
-    let error = error(r)?;
+    let error = r.error()?;
     r.nullable_string("protocol type")?;
     r.nullable_string("protocol name")?;
     let assignment = r.byte_run("assignment")?;
@@ -147,16 +137,16 @@ pub(super) fn synced(correlation: i32, r: &mut Reader) -> Result<KafkaReply, Cli
 
 pub(super) fn heartbeat(correlation: i32, r: &mut Reader) -> Result<KafkaReply, ClientError> {
     r.i32("throttle")?;
-    Ok(KafkaReply::Heartbeat { correlation, error: error(r)? })
+    Ok(KafkaReply::Heartbeat { correlation, error: r.error()? })
 }
 
 pub(super) fn left(correlation: i32, r: &mut Reader) -> Result<KafkaReply, ClientError> {
     r.i32("throttle")?;
-    let whole = error(r)?;
+    let whole = r.error()?;
     let members = r.array("members", |r| {
         r.string("member id")?;
         r.nullable_string("group instance id")?;
-        let one = error(r)?;
+        let one = r.error()?;
         r.tags()?;
         Ok(one)
     })?;

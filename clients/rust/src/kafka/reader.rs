@@ -5,6 +5,7 @@
 
 use crate::error::ClientError;
 use bytes::{Buf, Bytes};
+use ringway_wire::error_code::ErrorCode;
 
 /// Reads one reply from its front.
 pub(super) struct Reader {
@@ -49,6 +50,10 @@ impl Reader {
     pub(super) fn i64(&mut self, what: &'static str) -> Result<i64, ClientError> {
         self.need(8, what)?;
         Ok(self.bytes.get_i64())
+    }
+
+    pub(super) fn error(&mut self) -> Result<ErrorCode, ClientError> {
+        Ok(ErrorCode::from_code(self.i16("error code")?))
     }
 
     pub(super) fn uuid(&mut self, what: &'static str) -> Result<[u8; 16], ClientError> {

@@ -1,8 +1,7 @@
 //! Requests of a Kafka session, appended to the caller's buffer.
 
 use super::KafkaSession;
-use super::membership::MemberOf;
-use super::reply::Call;
+use super::call::Call;
 use crate::error::ClientError;
 use kafka_protocol::messages as kp;
 use kafka_protocol::protocol::{Encodable, StrBytes};
@@ -70,6 +69,17 @@ pub struct CommitPart<'a> {
     pub partition: i32,
     /// Next offset to read.
     pub offset: i64,
+}
+
+/// Who speaks: a member in a generation of its group. Nobody in generation −1 is somebody from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberOf<'a> {
+    /// Group.
+    pub group: &'a str,
+    /// The member's id.
+    pub member: &'a str,
+    /// Generation it joined.
+    pub generation: i32,
 }
 
 pub(super) fn text(text: &str) -> StrBytes {
