@@ -11,7 +11,7 @@ use crate::frame::{
 use crate::io::{Errno, Now};
 use crate::log::{Group, Log, Phase, Roll, RoomWanted};
 use crate::turn::Shared;
-use crc_fast::CrcAlgorithm;
+use ringway_wire::crc32c::{crc32c, recombine};
 use ringway_wire::header::{Encoding, Kind, Line, flags_of_attributes, stamp};
 
 /// A batch to append: one contiguous Kafka RecordBatch v2, already validated but for its CRC.
@@ -114,6 +114,22 @@ struct Spot {
     rolls: bool,
 }
 
+impl BatchHead {
+    /// The batch becomes one of append time: its CRC follows without another look at the records.
+    fn stamp_time(&mut self, batch: &[u8], crc: u32, time: i64) {
+        self.attributes |= LOG_APPEND_TIME;
+        self.max_timestamp = time;
+        let before: [u8; BATCH_HEADER_BYTES - ATTRIBUTES_AT] = be(batch, ATTRIBUTES_AT);
+        let mut after = before;
+        after[..2].copy_from_slice(&self.attributes.to_be_bytes());
+        let at = MAX_TIMESTAMP_AT - ATTRIBUTES_AT;
+        after[at..at + 8].copy_from_slice(&time.to_be_bytes());
+        let records_len = (batch.len() - BATCH_HEADER_BYTES) as u64;
+        let crc = recombine(crc, &before, &after, records_len);
+        self.stamped = Some((crc, self.attributes, time));
+    }
+}
+
 fn be<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
@@ -142,29 +158,12 @@ fn examine(batch: &[u8], facts: AppendFacts, limit: u32) -> Result<BatchHead, Ap
         stamped: None,
     };
     let shaped = last_delta >= 0 && batch_length + 12 == i64::from(fits) - KAFKA_AT as i64;
-    let computed = match facts.log_append_time_ms {
-        None => crc_fast::crc32_iscsi(&batch[ATTRIBUTES_AT..]),
-        Some(time) => {
-            let records = crc_fast::crc32_iscsi(&batch[BATCH_HEADER_BYTES..]);
-            let records_len = (batch.len() - BATCH_HEADER_BYTES) as u64;
-            let mut front: [u8; BATCH_HEADER_BYTES - ATTRIBUTES_AT] = be(batch, ATTRIBUTES_AT);
-            let whole = |front: &[u8]| {
-                let front = u64::from(crc_fast::crc32_iscsi(front));
-                let combine = crc_fast::checksum_combine;
-                combine(CrcAlgorithm::Crc32Iscsi, front, u64::from(records), records_len)
-            };
-            let computed = u32::try_from(whole(&front)).unwrap_or(0);
-            let attributes = attributes | LOG_APPEND_TIME;
-            front[..2].copy_from_slice(&attributes.to_be_bytes());
-            let at = MAX_TIMESTAMP_AT - ATTRIBUTES_AT;
-            front[at..at + 8].copy_from_slice(&time.to_be_bytes());
-            head.stamped = Some((u32::try_from(whole(&front)).unwrap_or(0), attributes, time));
-            (head.attributes, head.max_timestamp) = (attributes, time);
-            computed
-        }
-    };
+    let computed = crc32c(&batch[ATTRIBUTES_AT..]);
     if computed != stored || !shaped {
         return Err(AppendError::Crc { stored, computed });
+    }
+    if let Some(time) = facts.log_append_time_ms {
+        head.stamp_time(batch, stored, time);
     }
     Ok(head)
 }

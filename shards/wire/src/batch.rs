@@ -4,11 +4,11 @@
 //! Not here: walking records (`records.rs`), sequences and offsets (`partition`).
 
 use crate::compression::Codec;
-use crate::crc32c::{crc32c, recombine};
+use crate::crc32c::crc32c;
 use crate::error_code::ErrorCode;
 use crate::header::{
-    ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_LOG_APPEND_TIME,
-    ATTRIBUTE_TRANSACTIONAL, KAFKA_HEADER_LEN, KafkaHeader,
+    ATTRIBUTE_CONTROL, ATTRIBUTE_DELETE_HORIZON, ATTRIBUTE_TRANSACTIONAL, KAFKA_HEADER_LEN,
+    KafkaHeader,
 };
 use crate::records::Records;
 
@@ -260,36 +260,6 @@ pub fn check_producer_header(header: &KafkaHeader) -> Result<(), BatchError> {
     Ok(())
 }
 
-/// Makes a batch one of append time: attribute bit 3, `maxTimestamp` = `now_ms`, and a CRC to fit, without
-/// reading the records (M3). `header` is the first 61 bytes of a batch whose CRC was right,
-/// `records_len` the bytes behind them.
-#[inline]
-pub fn set_log_append_time(header: &mut [u8; KAFKA_HEADER_LEN], now_ms: i64, records_len: u64) {
-    let attributes = i16::from_be_bytes([header[21], header[22]]) | ATTRIBUTE_LOG_APPEND_TIME;
-    set_timestamp(header, attributes, now_ms, records_len);
-}
-
-/// Corrects `maxTimestamp` (P12), with a CRC to fit, without reading the records.
-#[inline]
-pub fn set_max_timestamp(header: &mut [u8; KAFKA_HEADER_LEN], max_ms: i64, records_len: u64) {
-    let attributes = i16::from_be_bytes([header[21], header[22]]);
-    set_timestamp(header, attributes, max_ms, records_len);
-}
-
-fn set_timestamp(
-    header: &mut [u8; KAFKA_HEADER_LEN],
-    attributes: i16,
-    max_ms: i64,
-    records_len: u64,
-) {
-    let before = *header;
-    let crc = u32::from_be_bytes([before[17], before[18], before[19], before[20]]);
-    header[21..23].copy_from_slice(&attributes.to_be_bytes());
-    header[35..43].copy_from_slice(&max_ms.to_be_bytes());
-    let crc = recombine(crc, &before[21..], &header[21..], records_len);
-    header[17..21].copy_from_slice(&crc.to_be_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,19 +336,5 @@ mod tests {
             let outside = bit / 8 < 8 || (12..16).contains(&(bit / 8));
             assert_eq!(RecordBatchView::from_producer(&bad).is_ok(), outside, "bit {bit}");
         }
-    }
-
-    #[test]
-    fn append_time_recombines_to_what_a_scan_finds() {
-        let mut bytes = batch();
-        let records_len = (bytes.len() - 61) as u64;
-        set_log_append_time(bytes.first_chunk_mut().unwrap(), 1_700_000_000_123, records_len);
-        let view = RecordBatchView::from_producer(&bytes).unwrap();
-        assert_eq!(view.header().max_timestamp(), 1_700_000_000_123);
-        assert_eq!(view.header().attributes(), ATTRIBUTE_LOG_APPEND_TIME);
-        set_max_timestamp(bytes.first_chunk_mut().unwrap(), 5, records_len);
-        let view = RecordBatchView::from_producer(&bytes).unwrap();
-        assert_eq!(view.header().max_timestamp(), 5);
-        assert_eq!(view.header().attributes(), ATTRIBUTE_LOG_APPEND_TIME);
     }
 }

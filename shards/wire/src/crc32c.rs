@@ -1,21 +1,13 @@
-//! CRC-32C, Kafka's checksum of a batch from `attributes` to the end: at once, in pieces, recombined.
-//! Owner: nobody; a digest belongs to whoever makes it.
-//! Invariant: pieces, combination and recombination equal one scan.
+//! CRC-32C, Kafka's checksum of a batch from `attributes` to the end: of all of it, and of all of it behind another front.
+//! Owner: nobody, plain functions.
+//! Invariant: a checksum recombined equals that of one scan.
 //! Not here: CRC-32 of headers (`header.rs`): another polynomial.
-
-use crc_fast::CrcAlgorithm::Crc32Iscsi;
 
 /// CRC-32C of contiguous bytes.
 #[inline]
 #[must_use]
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
-}
-
-/// CRC-32C of A followed by B, from both checksums and the length of B.
-#[must_use]
-pub fn combine(of_a: u32, of_b: u32, b_len: u64) -> u32 {
-    shift(of_a, b_len) ^ of_b
 }
 
 /// Castagnoli's polynomial, bits reversed: the least significant bit stands for x^31.
@@ -72,55 +64,13 @@ const fn multiply(a: u32, mut b: u32) -> u32 {
 pub fn recombine(crc: u32, before: &[u8], after: &[u8], rest_len: u64) -> u32 {
     debug_assert_eq!(before.len(), after.len());
     // crc(A‖B) = shift(crc(A), |B|) ^ crc(B), and shift is linear: the difference of the fronts is enough.
-    crc ^ combine(crc32c(before) ^ crc32c(after), 0, rest_len)
-}
-
-/// A checksum over bytes that lie in several places.
-#[derive(Clone, Copy)]
-pub struct Crc32c(crc_fast::Digest);
-
-impl Crc32c {
-    /// Of no bytes yet.
-    #[must_use]
-    pub fn new() -> Crc32c {
-        Crc32c(crc_fast::Digest::new(Crc32Iscsi))
-    }
-
-    /// Adds the next bytes.
-    #[inline]
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// The checksum of all bytes so far.
-    #[inline]
-    #[must_use]
-    pub fn finish(&self) -> u32 {
-        narrow(self.0.finalize())
-    }
-}
-
-impl Default for Crc32c {
-    fn default() -> Crc32c {
-        Crc32c::new()
-    }
-}
-
-impl std::fmt::Debug for Crc32c {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Crc32c({:08x})", self.finish())
-    }
-}
-
-#[inline]
-fn narrow(crc: u64) -> u32 {
-    let [a, b, c, d, ..] = crc.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
+    crc ^ shift(crc32c(before) ^ crc32c(after), rest_len)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crc_fast::CrcAlgorithm::Crc32Iscsi;
 
     #[test]
     fn the_two_polynomials_are_not_swapped() {
@@ -133,22 +83,17 @@ mod tests {
         for power in 0..40 {
             for length in [(1u64 << power) - 1, 1 << power, (1 << power) + 1] {
                 let theirs = crc_fast::checksum_combine(Crc32Iscsi, 0x1234_5678, 0, length);
-                assert_eq!(u64::from(combine(0x1234_5678, 0, length)), theirs, "{length}");
+                assert_eq!(u64::from(shift(0x1234_5678, length)), theirs, "{length}");
             }
         }
     }
 
     #[test]
-    fn pieces_and_combination_equal_one_scan() {
+    fn a_checksum_recombined_equals_one_scan() {
         let bytes: Vec<u8> =
             (0..5000u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
         for cut in [0, 1, 15, 16, 40, 4096, 4999, 5000] {
             let (a, b) = bytes.split_at(cut);
-            let mut digest = Crc32c::new();
-            digest.update(a);
-            digest.update(b);
-            assert_eq!(digest.finish(), crc32c(&bytes), "cut {cut}");
-            assert_eq!(combine(crc32c(a), crc32c(b), b.len() as u64), crc32c(&bytes), "cut {cut}");
             let mut changed = bytes.clone();
             changed[..cut].reverse();
             let again = recombine(crc32c(&bytes), a, &changed[..cut], b.len() as u64);

@@ -139,18 +139,26 @@ fn a_wrong_crc_is_refused_and_leaves_no_trace() {
 #[test]
 fn log_append_time_is_stamped_and_the_crc_recombined() {
     let mut world = World::with_log(3, settings());
-    let bytes = batch(1, &[3; 300], 5);
-    let facts = AppendFacts { leader_epoch: 1, encoding: 3, log_append_time_ms: Some(77_000) };
-    let now = world.now;
-    let logs = world.logs.as_mut().expect("started");
-    logs.append(KEY, Batch::Bytes(&bytes), facts, now, &mut world.blocks).expect("appended");
-    world.flush();
-    let read = world.read_all(1 << 20).0;
-    let got = &read[0].1;
-    assert_eq!(crc_fast::crc32_iscsi(&got[21..]).to_be_bytes(), got[17..21]);
-    assert_eq!(got[35..43], 77_000i64.to_be_bytes());
-    assert_eq!(got[22] & 8, 8);
-    assert_eq!(world.logs().max_timestamp(KEY), Some((77_000, 0)));
+    for (n, len) in [0, 1, 300, 4_000, 65_400, 70_000].into_iter().enumerate() {
+        let bytes = batch(2, &vec![3; len], 5);
+        let time = [77_000, 0, 1_700_000_000_123][n % 3];
+        let facts = AppendFacts { leader_epoch: 1, encoding: 3, log_append_time_ms: Some(time) };
+        let now = world.now;
+        let logs = world.logs.as_mut().expect("started");
+        let mut bad = bytes.clone();
+        *bad.last_mut().expect("bytes") ^= 1;
+        let refused = logs.append(KEY, Batch::Bytes(&bad), facts, now, &mut world.blocks);
+        assert!(matches!(refused, Err(AppendError::Crc { .. })), "{len}: {refused:?}");
+        logs.append(KEY, Batch::Bytes(&bytes), facts, now, &mut world.blocks).expect("appended");
+        world.flush();
+        let read = world.read_all(1 << 20).0;
+        let got = &read[n].1;
+        assert_eq!(crc_fast::crc32_iscsi(&got[21..]).to_be_bytes(), got[17..21], "{len}");
+        assert_eq!(got[35..43], time.to_be_bytes(), "{len}");
+        assert_eq!(got[22] & 8, 8, "{len}");
+        assert_eq!(got[61..], bytes[61..], "{len}");
+        assert_eq!(world.logs().max_timestamp(KEY).map(|greatest| greatest.0 >= time), Some(true));
+    }
 }
 
 #[test]
