@@ -2,7 +2,7 @@
 
 use crate::args::{Mode, Rate, RunArgs};
 use crate::run::Outcome;
-use crate::stats::Latencies;
+use crate::stats::{Latencies, Stats};
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -83,6 +83,24 @@ fn two_digits(x: f64) -> f64 {
     (x * 100.0).round() / 100.0
 }
 
+/// Records and megabytes a second: of what was measured, or of all that a consumer read.
+fn throughput(args: &RunArgs, stats: &Stats) -> (f64, f64) {
+    let (records, seconds) = match args.mode {
+        Mode::Produce => (stats.measured_acked, args.duration.as_secs_f64()),
+        Mode::E2e => (stats.measured_received, args.duration.as_secs_f64()),
+        Mode::Consume => {
+            let span_ns = stats.read_span_ns.map_or(0, |(first, last)| last - first);
+            (stats.received, Duration::from_nanos(span_ns).as_secs_f64().max(1e-6))
+        }
+    };
+    let msgs_per_s = records as f64 / seconds;
+    let mb_per_s = match args.mode {
+        Mode::Produce | Mode::E2e => msgs_per_s * args.size as f64 / 1e6,
+        Mode::Consume => stats.received_bytes as f64 / seconds / 1e6,
+    };
+    (msgs_per_s, mb_per_s)
+}
+
 impl Report {
     /// Of a finished run.
     pub(crate) fn new(args: &RunArgs, outcome: &Outcome) -> Report {
@@ -93,19 +111,7 @@ impl Report {
             Mode::E2e => (Some("end_to_end"), &stats.end_to_end),
             Mode::Consume => (None, &stats.end_to_end),
         };
-        let (records, seconds) = match args.mode {
-            Mode::Produce => (stats.measured_acked, args.duration.as_secs_f64()),
-            Mode::E2e => (stats.measured_received, args.duration.as_secs_f64()),
-            Mode::Consume => {
-                let span_ns = stats.read_span_ns.map_or(0, |(first, last)| last - first);
-                (stats.received, Duration::from_nanos(span_ns).as_secs_f64().max(1e-6))
-            }
-        };
-        let msgs_per_s = records as f64 / seconds;
-        let mb_per_s = match args.mode {
-            Mode::Produce | Mode::E2e => msgs_per_s * args.size as f64 / 1e6,
-            Mode::Consume => stats.received_bytes as f64 / seconds / 1e6,
-        };
+        let (msgs_per_s, mb_per_s) = throughput(args, stats);
         let (cpu_cores, cpu_busiest) = outcome.cpu;
         let warnings = warnings(args, outcome);
         Report {

@@ -292,6 +292,20 @@ fn tell(found: &mut Recovered, view: &View<'_>, placed: &Placed) {
     found.producers.insert(head.id % PRODUCERS, (head.base, head.id));
 }
 
+/// What may cut a start off after each of its steps.
+struct Cuts<'a>(Option<&'a mut Rng>);
+
+impl Cuts<'_> {
+    fn tick(&mut self) -> Result<(), Stopped> {
+        if let Some(rng) = self.0.as_deref_mut()
+            && rng.percent(6)
+        {
+            return Err(if rng.percent(70) { Stopped::Cut } else { Stopped::Crash });
+        }
+        Ok(())
+    }
+}
+
 /// One start. `cuts`: it may be cut or crash after every step.
 ///
 /// # Errors
@@ -299,34 +313,59 @@ fn tell(found: &mut Recovered, view: &View<'_>, placed: &Placed) {
 pub fn start(
     disk: &mut Disk,
     settings: &Settings,
-    mut cuts: Option<&mut Rng>,
+    cuts: Option<&mut Rng>,
 ) -> Result<Vec<Recovered>, Stopped> {
-    let mutant = settings.mutant;
-    macro_rules! tick {
-        () => {
-            if let Some(rng) = cuts.as_deref_mut()
-                && rng.percent(6)
-            {
-                return Err(if rng.percent(70) { Stopped::Cut } else { Stopped::Crash });
-            }
-        };
+    let cuts = &mut Cuts(cuts);
+    let marker = begin(disk, settings, cuts)?;
+    finish_retention(disk, cuts)?;
+    let mut logs = Vec::new();
+    for log in 0..LOGS {
+        let found = recover(disk, log, settings, &marker);
+        cuts.tick()?;
+        settle(disk, log, &found, settings, cuts)?;
+        logs.push(found);
     }
-    if mutant != Mutant::StartWithoutSync {
+    put_checkpoints(disk, &logs, settings, cuts)?;
+    for (log, found) in logs.iter().enumerate() {
+        for base in &found.beyond {
+            if settings.mutant != Mutant::BeyondEndKept && *base != found.mark.segment {
+                disk.logs[log].remove(*base);
+                cuts.tick()?;
+            }
+        }
+        disk.logs[log].sync();
+        cuts.tick()?;
+    }
+    Ok(logs)
+}
+
+/// Names are durable, this start has its number, and the marker of the last stop counts once.
+fn begin(
+    disk: &mut Disk,
+    settings: &Settings,
+    cuts: &mut Cuts<'_>,
+) -> Result<Vec<(usize, u64)>, Stopped> {
+    if settings.mutant != Mutant::StartWithoutSync {
         disk.sync_directories();
-        tick!();
+        cuts.tick()?;
     }
     let counter = disk.counter.get().copied().unwrap_or(0);
     disk.counter.put(counter + 1);
-    tick!();
+    cuts.tick()?;
     disk.counter.sync();
-    tick!();
+    cuts.tick()?;
     let marker = disk.clean.get().cloned().unwrap_or_default();
     if !marker.is_empty() {
         disk.clean.put(Vec::new());
-        tick!();
+        cuts.tick()?;
         disk.clean.sync();
-        tick!();
+        cuts.tick()?;
     }
+    Ok(marker)
+}
+
+/// Segments below the log start go, where a cut came between the two.
+fn finish_retention(disk: &mut Disk, cuts: &mut Cuts<'_>) -> Result<(), Stopped> {
     for log in 0..LOGS {
         let start = disk.entries(log, false).first().map_or(0, |top| top.entry.log_start);
         let bases: Vec<u64> = disk.logs[log].names.keys().copied().collect();
@@ -334,67 +373,71 @@ pub fn start(
             bases.windows(2).filter(|two| two[1] <= start).map(|two| two[0]).collect();
         for base in &gone {
             disk.logs[log].remove(*base);
-            tick!();
+            cuts.tick()?;
         }
         if !gone.is_empty() {
             disk.logs[log].sync();
-            tick!();
+            cuts.tick()?;
         }
     }
-    let mut logs = Vec::new();
-    for log in 0..LOGS {
-        let found = recover(disk, log, settings, &marker);
-        tick!();
-        let old = disk.logs[log].quarantine.get().cloned().unwrap_or_default();
-        if old != found.list {
-            disk.logs[log].quarantine.put(found.list.clone());
-            tick!();
-            disk.logs[log].quarantine.sync();
-            tick!();
-        }
-        if mutant != Mutant::NoRecoveryFlush {
-            for base in &found.unproven {
-                disk.file_mut(log, *base).flush();
-                tick!();
-            }
-            disk.logs[log].sync();
-            tick!();
-        }
-        if found.new_segment && !disk.logs[log].names.contains_key(&found.mark.segment) {
-            disk.create(log, found.mark.segment, FIRST_EXTENT);
-            tick!();
-            disk.logs[log].sync();
-            tick!();
-        }
-        logs.push(found);
+    Ok(())
+}
+
+/// What a recovery makes durable before anything is served.
+fn settle(
+    disk: &mut Disk,
+    log: usize,
+    found: &Recovered,
+    settings: &Settings,
+    cuts: &mut Cuts<'_>,
+) -> Result<(), Stopped> {
+    let old = disk.logs[log].quarantine.get().cloned().unwrap_or_default();
+    if old != found.list {
+        disk.logs[log].quarantine.put(found.list.clone());
+        cuts.tick()?;
+        disk.logs[log].quarantine.sync();
+        cuts.tick()?;
     }
+    if settings.mutant != Mutant::NoRecoveryFlush {
+        for base in &found.unproven {
+            disk.file_mut(log, *base).flush();
+            cuts.tick()?;
+        }
+        disk.logs[log].sync();
+        cuts.tick()?;
+    }
+    if found.new_segment && !disk.logs[log].names.contains_key(&found.mark.segment) {
+        disk.create(log, found.mark.segment, FIRST_EXTENT);
+        cuts.tick()?;
+        disk.logs[log].sync();
+        cuts.tick()?;
+    }
+    Ok(())
+}
+
+/// Two generations of each shard; then those of earlier starts go.
+fn put_checkpoints(
+    disk: &mut Disk,
+    logs: &[Recovered],
+    settings: &Settings,
+    cuts: &mut Cuts<'_>,
+) -> Result<(), Stopped> {
     let mut kept = vec![Vec::new(); SHARDS];
     for shard in 0..settings.shards {
         let own = (0..LOGS).filter(|log| settings.shard(*log) == shard);
         let entries: Vec<(usize, Entry)> = own.map(|log| (log, entry(&logs[log]))).collect();
-        let generations = if mutant == Mutant::OneGeneration { 1 } else { 2 };
+        let generations = if settings.mutant == Mutant::OneGeneration { 1 } else { 2 };
         for _ in 0..generations {
             kept[shard].push(disk.put_checkpoint(shard, entries.clone()));
-            tick!();
+            cuts.tick()?;
             disk.sync_checkpoints();
-            tick!();
+            cuts.tick()?;
         }
     }
     for (shard, keep) in kept.iter().enumerate() {
         disk.prune(shard, keep);
     }
-    tick!();
-    for log in 0..LOGS {
-        for base in &logs[log].beyond {
-            if mutant != Mutant::BeyondEndKept && *base != logs[log].mark.segment {
-                disk.logs[log].remove(*base);
-                tick!();
-            }
-        }
-        disk.logs[log].sync();
-        tick!();
-    }
-    Ok(logs)
+    cuts.tick()
 }
 
 fn entry(found: &Recovered) -> Entry {
