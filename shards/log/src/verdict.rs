@@ -3,7 +3,7 @@
 //! Invariant: W only rises, and only from checkpoint, valid headers and segments that hold them.
 //! Not here: payloads (`payload.rs`), doing anything about it.
 
-use crate::evidence::Runs;
+use crate::evidence::Rows;
 use crate::frame::{Head, REGION, align_up, region_of, within};
 use crate::life_table::LifeTable;
 use crate::quarantine::{Damage, Finder, Quarantined};
@@ -91,7 +91,7 @@ struct Look {
     si: usize,
     position: u64,
     /// The evidence in the broken segment.
-    runs: Runs,
+    rows: Rows,
     /// One past the greatest offset any header of this log names.
     high: u64,
     evidence: u64,
@@ -220,8 +220,8 @@ impl Scan {
         let damage = self.damage_at_break(view)?;
         let begun = self.begins_something(view)?;
         let position = self.at.p;
-        let (si, runs, high, evidence) = (self.at.si, Runs::default(), 0, 0);
-        self.look = Some(Look { si, position, runs, high, evidence, begun, damage });
+        let (si, rows, high, evidence) = (self.at.si, Rows::default(), 0, 0);
+        self.look = Some(Look { si, position, rows, high, evidence, begun, damage });
         self.look_on(view)
     }
 
@@ -336,7 +336,7 @@ impl Scan {
         self.w = self.w.max(head.flushed_upto);
         // What belongs into a later segment cannot be what this one goes on with.
         if view.segments.get(placed.si + 1).is_none_or(|after| base < after.base) {
-            look.runs.add(placed);
+            look.rows.add(placed);
         }
     }
 
@@ -359,7 +359,7 @@ impl Scan {
             self.torn_batches = look.evidence.max(u64::from(look.begun));
             return self.end(Verdict::Torn, o);
         }
-        if let Some(good) = look.runs.best() {
+        if let Some(good) = look.rows.best() {
             damaged.until = good.position;
             damaged.to = good.head.base_offset;
             self.damaged.push(damaged);

@@ -1,54 +1,46 @@
 //! With which header behind a break a log goes on, although blocks may lie in wrong places.
 //! Owner: one look ahead of a scan.
-//! Invariant: without misplaced blocks there is one run, and it begins with the smallest offset.
+//! Invariant: without misplaced blocks the longest chain is all headers, and it begins with the smallest offset.
 //! Not here: what is evidence at all (`scan.rs`).
 
 use crate::mutants::Mutant;
 use crate::scan::Placed;
 
-/// Runs remembered: each block that lies too far back begins one.
-const RUNS_MAX: usize = 4;
-
+/// A chain of rising offsets: its first header, and the offset and life of its last.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct Chain {
     first: Placed,
     last: u64,
-    frames: u64,
+    epoch: u32,
 }
 
-/// The runs of rising offsets behind one break.
+/// For each length the chain of rising offsets that ends lowest.
 #[derive(Clone, Debug, Default)]
-pub struct Runs(Vec<Run>);
+pub struct Chains(Vec<Chain>);
 
-impl Runs {
+impl Chains {
     /// The next piece of evidence, by place.
     pub fn add(&mut self, placed: Placed) {
-        let (base, epoch) = (placed.head.base, placed.head.epoch);
-        for run in self.0.iter_mut().filter(|run| base > run.last) {
-            let claimed = placed.position < run.first.end();
-            if run.frames == 1 && claimed {
-                run.first = placed;
-            } else {
-                run.frames += 1;
-            }
-            run.last = base;
-        }
-        self.0.retain(|run| run.first.head.base != base || run.first.head.epoch >= epoch);
-        let first = |run: &Run| (run.first.head.base, run.first.head.epoch);
-        if self.0.iter().all(|run| base < first(run).0 || (base, epoch) == first(run)) {
-            if self.0.len() == RUNS_MAX
-                && let Some(shortest) = (0..RUNS_MAX).min_by_key(|at| self.0[*at].frames)
-            {
-                self.0.remove(shortest);
-            }
-            self.0.push(Run { first: placed, last: base, frames: 1 });
+        let (last, epoch) = (placed.head.base, placed.head.epoch);
+        let shorter = self.0.partition_point(|chain| chain.last < last);
+        let claimed = shorter == 1 && placed.position < self.0[0].first.end();
+        let (at, first) = match shorter {
+            0 => (0, placed),
+            // The bytes in which it lies are not those of the header that claims them.
+            1 if claimed => (0, placed),
+            _ => (shorter, self.0[shorter - 1].first),
+        };
+        let new = Chain { first, last, epoch };
+        match self.0.get_mut(at) {
+            Some(old) if old.last == last && old.epoch > epoch => {}
+            Some(old) => *old = new,
+            None => self.0.push(new),
         }
     }
 
-    /// The smallest offset among the longest runs; of two equal ones the later.
+    /// The first header of the longest chain.
     pub fn best(&self, mutant: Mutant) -> Option<Placed> {
-        let first = |run: &Run| std::cmp::Reverse(run.first.head.base);
-        let length = |run: &Run| if mutant == Mutant::SmallestOffset { 0 } else { run.frames };
-        self.0.iter().max_by_key(|run| (length(run), first(run))).map(|run| run.first)
+        let longest = if mutant == Mutant::SmallestOffset { self.0.first() } else { self.0.last() };
+        longest.map(|chain| chain.first)
     }
 }

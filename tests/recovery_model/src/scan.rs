@@ -3,7 +3,7 @@
 //! Invariant: W only rises, and only from checkpoint, valid headers and segments that hold them.
 //! Not here: where a scan starts (`start.rs`, `reader.rs`).
 
-use crate::evidence::Runs;
+use crate::evidence::Chains;
 use crate::frame::{Head, align_up, has_magic};
 use crate::mutants::Mutant;
 use crate::quarantine::Damaged;
@@ -202,7 +202,7 @@ pub struct Scan {
 /// The evidence behind one break.
 #[derive(Default)]
 struct Look {
-    runs: Runs,
+    chains: Chains,
     /// One past the greatest offset that any header of this log names.
     high: u64,
 }
@@ -348,7 +348,7 @@ impl Scan {
         let after = view.segments.get(placed.si + 1);
         if after.is_none_or(|after| head.base < after.0) || view.mutant == Mutant::LaterOffsetsCount
         {
-            look.runs.add(placed);
+            look.chains.add(placed);
         }
     }
 
@@ -375,7 +375,7 @@ impl Scan {
             return self.end(Verdict::Torn, o);
         }
         self.met.rot += 1;
-        if let Some(good) = look.runs.best(view.mutant) {
+        if let Some(good) = look.chains.best(view.mutant) {
             (damaged.until, damaged.to) = (good.position, good.head.base);
             self.damaged.push(damaged);
             self.jump = true;
