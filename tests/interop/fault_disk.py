@@ -3,6 +3,7 @@ loop device with direct I/O. Everything is taken down again, whatever a test did
 
 import contextlib
 import sys
+import threading
 from pathlib import Path
 
 from broker import ROOT
@@ -72,6 +73,12 @@ class FaultDisk:
 
     def heal(self):
         self.recorder.tell(b"H")
+
+    def heal_after(self, seconds):
+        """It heals by itself, unless it is gone by then."""
+        timer = threading.Timer(seconds, self.heal)
+        self.undo.callback(timer.cancel)
+        timer.start()
 
     def failed(self):
         """Requests that failed so far."""

@@ -114,7 +114,7 @@ def strike(disk, operation, how):
     struck = time.monotonic()
     disk.fail(operation, 1 if how == "once" else EVER)
     if how == "second":
-        threading.Timer(1, disk.heal).start()
+        disk.heal_after(1)
     return struck
 
 
