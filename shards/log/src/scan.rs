@@ -44,12 +44,6 @@ impl At {
         At { si, p: 0, o: base, crc: 0, len: 0, any: true, floor: 0 }
     }
 
-    /// Where the payload of the frame before begins; without one, here.
-    pub(crate) fn claimed_from(&self) -> u64 {
-        let len = if self.any { 0 } else { u64::from(self.len) };
-        self.p - len.saturating_sub(HEADER_BYTES as u64).min(self.p)
-    }
-
     /// Behind an accepted frame.
     pub(crate) fn advance(&mut self, place: &Placed) {
         self.si = place.si;

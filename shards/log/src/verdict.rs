@@ -204,8 +204,7 @@ impl Scan {
             self.accepted(placed);
             return Ok(Step::Frame(placed));
         }
-        let claims = self.at.claimed_from() < self.at.p;
-        if let Some((segment, position)) = passed.filter(|stop| base > stop.0 || !claims) {
+        if let Some((segment, position)) = passed {
             return Ok(self.short_of_the_stop(segment, position));
         }
         // Nothing of this log is missing between the end of this segment and the name of the next.
@@ -220,8 +219,7 @@ impl Scan {
         // Asked now, while the chunks of the break are in memory.
         let damage = self.damage_at_break(view)?;
         let begun = self.begins_something(view)?;
-        // Also inside the frame before: a header in a wrong place claims bytes that belong to others.
-        let position = self.at.claimed_from();
+        let position = self.at.p;
         let (si, rows, high, evidence) = (self.at.si, Rows::default(), 0, 0);
         self.look = Some(Look { si, position, rows, high, evidence, begun, damage });
         self.look_on(view)
@@ -362,7 +360,6 @@ impl Scan {
             return self.end(Verdict::Torn, o);
         }
         if let Some(good) = look.rows.best() {
-            damaged.at = p.min(good.position);
             damaged.until = good.position;
             damaged.to = good.head.base_offset;
             self.damaged.push(damaged);

@@ -18,9 +18,9 @@ use std::ops::Range;
 const ATTEMPTS: u32 = 12;
 /// Disks remembered: what a block held one rest ago is what it holds now, mostly.
 const IMAGES: usize = 2;
-/// Whole batches that may be missing beside two swapped blocks: those whose offsets lie before what now stands
-/// in front of them. All are named.
-const SWAP_SPARES: u64 = 2;
+/// Whole batches that may be missing beside two swapped blocks: theirs claim bytes of the new neighbours, and
+/// a whole run between the two may be taken for what lies in a wrong place. All are named.
+const SWAP_SPARES: u64 = 16;
 
 /// Counts for the report.
 #[derive(Clone, Copy, Debug, Default)]

@@ -4,7 +4,7 @@
 //! Not here: where a scan starts (`start.rs`, `reader.rs`).
 
 use crate::evidence::Chains;
-use crate::frame::{HEADER, Head, align_up, has_magic};
+use crate::frame::{Head, align_up, has_magic};
 use crate::mutants::Mutant;
 use crate::quarantine::Damaged;
 use crate::table::Table;
@@ -246,8 +246,7 @@ impl Scan {
             self.accepted(placed);
             return Step::Frame(placed);
         }
-        let claims = self.claimed() > 0;
-        if let Some((segment, position)) = passed.filter(|stop| base > stop.0 || !claims) {
+        if let Some((segment, position)) = passed {
             return self.short_of_the_stop(segment, position);
         }
         if let Some((after, _)) = view.segments.get(self.at.si + 1)
@@ -286,9 +285,7 @@ impl Scan {
             (None, Some(l)) if !sealed => (align_up(self.at.p) + groups * l).min(file),
             (Some(_) | None, _) => file,
         };
-        // A header in a wrong place claims bytes that belong to others.
-        let claimed = self.claimed();
-        self.gather(view, &mut look, broken, self.at.p - claimed, far);
+        self.gather(view, &mut look, broken, self.at.p, far);
         let later = !std::mem::replace(&mut self.later_done, true);
         // A segment behind the stop says nothing of what must stand before it.
         let last = self.stop.map_or(u64::MAX, |(last, _)| last);
@@ -299,12 +296,6 @@ impl Scan {
             }
         }
         look
-    }
-
-    /// Bytes of payload that the frame before claims.
-    fn claimed(&self) -> usize {
-        let len = if self.at.any { 0 } else { self.at.len.saturating_sub(HEADER) };
-        len.min(self.at.p)
     }
 
     fn gather(&mut self, view: &View<'_>, look: &mut Look, si: usize, from: usize, far: usize) {
@@ -386,7 +377,6 @@ impl Scan {
         self.met.rot += 1;
         if let Some(good) = look.chains.best(view.mutant) {
             (damaged.until, damaged.to) = (good.position, good.head.base);
-            damaged.at = p.min(good.position);
             self.damaged.push(damaged);
             self.jump = true;
             (self.at.o, self.at.p, self.at.any) = (good.head.base, good.position, true);

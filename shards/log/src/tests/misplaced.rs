@@ -199,23 +199,3 @@ fn a_batch_moved_behind_the_end_into_the_last_block_is_found_by_every_start() {
     assert_eq!(world.read_all(1 << 20).1, first);
     assert_eq!(first, [(0, 1), (2, 3)]);
 }
-
-/// The header of a large batch, in a wrong place, claims the bytes of those behind it.
-#[test]
-fn a_header_in_a_wrong_place_costs_nothing_that_stands_in_the_bytes_it_claims() {
-    let mut world = World::with_log(5, settings());
-    // Blocks 0 to 7: a small batch and a large one; each further block: a small one.
-    let groups = std::iter::once(&[500, 30_000][..]).chain([&[500][..]; 12]);
-    for group in groups {
-        for bytes in group {
-            world.append(&batch(1, &vec![1; *bytes], 5)).expect("room");
-        }
-        world.flush();
-    }
-    let bytes = world.disk.bytes_of(segment(0)).to_vec();
-    let of = |n: usize| &bytes[n * BLOCK..(n + 1) * BLOCK];
-    world.disk.overwrite(segment(0), 0, of(9));
-    world.disk.overwrite(segment(0), 9 * BLOCK, of(0));
-    // Batch 3 stood in block 9; batch 2 stands before the place where 0 and 1 are now.
-    assert_eq!(holes_of_a_scan(&mut world), [(1, 2), (2, 4)]);
-}
