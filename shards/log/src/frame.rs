@@ -145,6 +145,11 @@ pub(crate) fn align_up(n: u64, to: u64) -> u64 {
     (n + to - 1) & !(to - 1)
 }
 
+/// Bytes of a file that can be read: whole blocks (C1). Only somebody else can have cut a file inside one.
+pub(crate) fn whole_blocks(file_bytes: u64, block: u64) -> u64 {
+    file_bytes & !(block - 1)
+}
+
 /// Where a header may stand that would start at `p`: at `p`, or behind the 64 KiB boundary it would cross.
 pub(crate) fn header_place(p: u64) -> u64 {
     if REGION - p % REGION < HEADER_BYTES as u64 { align_up(p, REGION) } else { p }

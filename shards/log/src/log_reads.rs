@@ -5,6 +5,7 @@
 
 use crate::cold::{ColdLog, ColdRead, ColdStep, Outcome, Want};
 use crate::event::{LogEvent, ReadFailure};
+use crate::frame::whole_blocks;
 use crate::io::{Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Log, Phase, Truncation};
 use crate::ops::LogOp;
@@ -344,7 +345,7 @@ impl Log {
         let Some(segment) = self.segment_mut(base) else { return };
         segment.opening = false;
         if let Ok(IoOk::File { file, bytes }) = result {
-            (segment.file, segment.file_bytes) = (Some(file), bytes);
+            (segment.file, segment.file_bytes) = (Some(file), whole_blocks(bytes, turn.block()));
             turn.shared.open_files += 1;
             return;
         }

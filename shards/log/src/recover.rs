@@ -10,6 +10,7 @@ mod scanning;
 mod settle;
 
 use crate::checkpoint::{Entry, Found, Mark};
+use crate::frame::whole_blocks;
 use crate::io::{Dir, ENOENT, Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::life_table::LifeTable;
 use crate::ops::LogOp;
@@ -201,6 +202,7 @@ impl Recovery {
             (LogOp::Open(base), Ok(IoOk::File { file, bytes })) => {
                 turn.shared.open_files += 1;
                 if let Some(at) = by_base(&self.segments, base) {
+                    let bytes = whole_blocks(bytes, turn.block());
                     let segment = &mut self.segments[at];
                     (segment.file, segment.file_bytes, segment.opening) =
                         (Some(file), bytes, false);

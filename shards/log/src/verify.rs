@@ -6,7 +6,7 @@
 use crate::blocks::{BLOCK_BYTES, Blocks};
 use crate::checkpoint::{self, Mark};
 use crate::directory::DirectoryFacts;
-use crate::frame::{CRC_FROM, REGION, region_of};
+use crate::frame::{CRC_FROM, REGION, region_of, whole_blocks};
 use crate::io::FileId;
 use crate::life_table::LifeTable;
 use crate::payload::hash_range;
@@ -196,7 +196,8 @@ impl LogVerify {
         segments.sort_unstable();
         let open = |(base, bytes): &(u64, u64)| {
             let mut segment = Segment::new(*base);
-            (segment.file, segment.file_bytes) = (Some(FileId(0)), *bytes);
+            let bytes = whole_blocks(*bytes, u64::from(facts.block));
+            (segment.file, segment.file_bytes) = (Some(FileId(0)), bytes);
             segment
         };
         let segments: Vec<Segment> = segments.iter().map(open).collect();

@@ -199,3 +199,21 @@ fn a_batch_moved_behind_the_end_into_the_last_block_is_found_by_every_start() {
     assert_eq!(world.read_all(1 << 20).1, first);
     assert_eq!(first, [(0, 1), (2, 3)]);
 }
+
+/// C1: nobody reads a part of a block. What stood in the one where the file ends is named, in a closed segment and
+/// in the last one, by this start and the next.
+#[test]
+fn a_file_cut_inside_a_block_ends_where_that_block_begins() {
+    for (base, bytes, hole) in [(0, 6 * BLOCK + 100, (6, 16)), (16, 2 * BLOCK + 1, (18, 20))] {
+        let mut world = blocks(20);
+        world.stop();
+        world.disk.shorten(segment(base), bytes);
+        for _ in 0..2 {
+            world.start();
+            assert_eq!(world.read_all(1 << 20).1, [hole]);
+            world.append_wait(&batch(1, &[1; 100], 5));
+            world.flush();
+            world.stop();
+        }
+    }
+}
