@@ -113,14 +113,30 @@ impl Checker {
     }
 
     /// Batches of the last life that no recovery has found yet may lie in a range named as damaged: they were
-    /// not dropped.
+    /// not dropped. Of a device that lies only the acknowledged ones are spared: their offsets are theirs, and
+    /// one that can be read again when the list of ranges is lost (Q1) is what its producer was promised.
     pub(super) fn spare_unseen(&mut self, key: LogKey, quarantined: &[(u64, u64)]) {
         let Some(shadow) = self.logs.get_mut(&key) else { return };
-        let new = quarantined.iter().any(|range| range.1 > shadow.end);
-        if new && self.rules.quarantine == Quarantine::Harmed {
-            let dropped =
-                |hash: &u64| self.sent.get(hash).is_some_and(|sent| sent.dropped.is_some());
-            shadow.missing.retain(dropped);
+        let Shadow { missing, acked, end, .. } = shadow;
+        match self.rules.quarantine {
+            Quarantine::Never => {}
+            Quarantine::Harmed if quarantined.iter().any(|range| range.1 > *end) => {
+                let dropped =
+                    |hash: &u64| self.sent.get(hash).is_some_and(|sent| sent.dropped.is_some());
+                missing.retain(dropped);
+            }
+            Quarantine::Harmed => {}
+            Quarantine::Anywhere => {
+                let records = |hash: &u64| self.sent.get(hash).map_or(1, |sent| sent.records);
+                let inside = |base: u64, after: u64| {
+                    quarantined.iter().any(|(from, to)| *from <= base && after <= *to)
+                };
+                for (base, hash) in acked.iter() {
+                    if inside(*base, base + records(hash)) {
+                        missing.remove(hash);
+                    }
+                }
+            }
         }
     }
 
@@ -274,5 +290,35 @@ mod tests {
         assert_eq!(after(&mut checker, &[(0, 10), (1, 11)], &[(2, 3)]), "");
         checker.acked(12, LOG, 2);
         assert_eq!(checker.violation, None);
+    }
+
+    /// Two batches of life 1 on a device that lies, the first of them acknowledged; life 2 finds none of
+    /// them, names `holes` and ends at `end`, and life 3 finds both.
+    fn back_after(holes: &[(u64, u64)], end: u64) -> Option<String> {
+        let mut checker = Checker {
+            rules: Rules { promises: false, quarantine: Quarantine::Anywhere },
+            ..Checker::default()
+        };
+        checker.life_begins(1);
+        checker.sends(10, LOG, (7, 0, true), (1, None));
+        checker.sends(11, LOG, (7, 1, true), (1, None));
+        checker.acked(10, LOG, 0);
+        checker.life_begins(2);
+        let quarantined = holes.to_vec();
+        checker.recovered(LOG, ReadLog { quarantined, end, ..ReadLog::default() });
+        checker.life_begins(3);
+        let frames = vec![frame(0, 10), frame(1, 11)];
+        checker.recovered(LOG, ReadLog { frames, end: 2, ..ReadLog::default() });
+        let violation = checker.violation?;
+        let (_, what) = violation.detail.split_once(": ")?;
+        Some(format!("{}: {what}", violation.invariant))
+    }
+
+    #[test]
+    fn only_an_acknowledged_batch_comes_back_from_a_range_that_was_named() {
+        let found = back_after(&[(0, 2)], 2).expect("the second was never acknowledged");
+        assert!(found.starts_with("D4: the batch at 1 was dropped"), "{found}");
+        let found = back_after(&[], 0).expect("nothing named the first");
+        assert!(found.starts_with("D4: the batch at 0 was dropped"), "{found}");
     }
 }
