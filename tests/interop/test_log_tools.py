@@ -14,7 +14,7 @@ BATCHES = 12
 
 
 def segments(broker):
-    return sorted((broker.directory / "data").rglob("*.seg"))
+    return sorted((broker.directory / "data").glob("t/*/p/[0-9]/*.seg"))
 
 
 def holding(broker, text):
@@ -245,6 +245,22 @@ def test_repair_of_a_lost_end_gives_no_offset_twice(stopped):
     assert (hole["from"], hole["to"]) == (first, BATCHES), "it stays named"
     assert stopped.stop() == 0
     assert findings(stopped, "t", 0) == []
+
+
+def test_repairs_within_one_second_keep_what_each_of_them_exchanged(stopped):
+    path = holding(stopped, line(4))
+    kept = []
+    for n in (4, 5, 6, 7):
+        flip(holding(stopped, line(n)), b"batch-%02d" % n, 500)
+        kept.append(holding(stopped, line(8)).read_bytes())
+        assert b"1 repaired" in log(stopped, "repair").stderr
+    directory = path.parent.parent
+    aside = [one for one in directory.iterdir() if one.name.startswith("0.damaged-")]
+    assert len(aside) == 4 == len(list(directory.iterdir())) - 1, "nothing else is left behind"
+    found = [body for one in aside for body in (file.read_bytes() for file in one.glob("*.seg"))]
+    assert all(body in found for body in kept)
+    left = [line(n) for n in range(BATCHES) if n not in (4, 5, 6, 7)]
+    assert log(stopped, "export", "--topic", "t").stdout.split(b"\n")[:-1] == left
 
 
 def test_a_lost_meta_is_refused_with_the_remedy_and_made_anew(stopped):

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A stopped directory; no broker starts in it while this lives.
 pub(super) struct Stopped {
@@ -230,6 +230,20 @@ pub(super) fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
 /// Why an operation on `path` failed (exit 1); `refused` is for what the operator set wrong (exit 78).
 pub(super) fn failed(path: &Path, cause: &dyn std::fmt::Display) -> Refusal {
     Refusal::failed(&path.display().to_string(), cause)
+}
+
+/// A name that nothing has yet for what is kept of `name`: a second repair may come within the same second.
+pub(super) fn aside(directory: &Path, name: &str) -> PathBuf {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut seconds = now.as_secs();
+    loop {
+        let path = directory.join(format!("{name}.damaged-{seconds}"));
+        // What cannot be looked at is no free name either.
+        if matches!(path.symlink_metadata(), Err(cause) if cause.kind() == ErrorKind::NotFound) {
+            return path;
+        }
+        seconds += 1;
+    }
 }
 
 /// Makes the names in `directory` durable.

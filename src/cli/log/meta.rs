@@ -1,6 +1,6 @@
 //! `ringway log repair --meta`: the directory's own file made anew from its segments and checkpoints.
 
-use super::directory::{Segments, checkpoints, failed, find_logs, lock, refused, sync};
+use super::directory::{Segments, aside, checkpoints, failed, find_logs, lock, refused, sync};
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
 use ringway_log::directory::DirectoryFacts;
@@ -11,7 +11,6 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 /// Bytes looked at in each segment: many groups of any size.
 const LOOK_BYTES: u32 = 1 << 20;
@@ -75,11 +74,10 @@ fn look(directory: &Path) -> Result<Remade, Refusal> {
 }
 
 /// Temporary name, durable, renamed, durable again; what was there is kept aside.
-fn put(directory: &Path, body: &[u8], aside: bool) -> Result<(), Refusal> {
+fn put(directory: &Path, body: &[u8], keep: bool) -> Result<(), Refusal> {
     let (path, temporary) = (directory.join("meta"), directory.join("meta.remade.tmp"));
-    if aside {
-        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let old = directory.join(format!("meta.damaged-{}", seconds.as_secs()));
+    if keep {
+        let old = aside(directory, "meta");
         fs::copy(&path, &old).map_err(|cause| failed(&old, &cause))?;
     }
     let written = fs::write(&temporary, body)

@@ -1,6 +1,6 @@
 //! `ringway log repair`: writes damaged logs of a stopped broker anew from everything readable in them.
 
-use super::directory::{Choice, FoundLog, Segments, Stopped, failed, refused, sync};
+use super::directory::{Choice, FoundLog, Segments, Stopped, aside, failed, refused, sync};
 use super::verify::finding_line;
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
@@ -12,13 +12,13 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 /// Below the help text.
 pub(super) const AFTER: &str = "\
 A log is repaired only when `ringway log verify` names damage in it. Every readable record keeps its offset; the
-offsets of what is lost are recorded as a gap and given to nobody again. Consumers pass the gap by themselves. What
-is lost at the very end of a log stays quarantined all the same: on_quarantine=skip lets consumers pass it.
+offsets of what is lost are recorded as a gap and given to nobody again. Consumers pass the gap by themselves, also
+where the log has gone on behind a loss. What was named damaged and is readable again is served again. What is lost
+at the very end of a log stays quarantined all the same: on_quarantine=skip lets consumers pass it.
 
 Nothing is changed in place: the log is written anew beside the old one, made durable, checked, and then the two
 change places in one step. The old files stay, in t/TOPIC/p/PARTITION.damaged-TIME: delete them when nobody needs
@@ -56,28 +56,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let stopped = Stopped::open(&args.directory, &args.choice, true)?;
     let progress = Progress::new(Some(stopped.bytes()), "records checked");
     let mut repaired = Vec::new();
-    for log in &stopped.logs {
-        let report = stopped.walk(log, &progress, |_| Ok(true))?.unwrap_or_default();
-        if !report.findings.iter().any(|finding| is_repairable(log, &report, finding)) {
-            continue;
-        }
-        for finding in report.findings.iter().filter(|finding| finding.is_damage()) {
-            progress.say(&format!("{}: {}", log.title(), finding_line(finding)));
-        }
-        let plan = plan(&stopped, log, report, &progress)?;
-        progress.say(&format!(
-            "{}: {} records stay readable, {} segments are written anew, {} stay as they are",
-            log.title(),
-            plan.records,
-            plan.written.len(),
-            plan.kept.len()
-        ));
-        if !args.dry_run {
-            let aside = exchange(&stopped, log, &plan)?;
-            progress.say(&format!("{}: the old files are in {}", log.title(), aside.display()));
-        }
-        repaired.push(plan);
-    }
+    let all = stopped.logs.iter().try_for_each(|log| {
+        repaired.extend(repair(args, &stopped, log, &progress)?);
+        Ok(())
+    });
+    // Whatever keeps one log from being repaired, those done before it are told of.
     if !args.dry_run && !repaired.is_empty() {
         write_checkpoints(&stopped, &repaired)?;
         for plan in &repaired {
@@ -87,7 +70,36 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     progress.finish();
     let done = if args.dry_run { "would be repaired" } else { "repaired" };
     progress.say(&format!("{} logs looked at, {} {done}", stopped.logs.len(), repaired.len()));
-    Ok(ExitCode::SUCCESS)
+    all.map(|()| ExitCode::SUCCESS)
+}
+
+/// Repairs a log when there is something to repair.
+fn repair(
+    args: &Args,
+    stopped: &Stopped,
+    log: &FoundLog,
+    progress: &Progress,
+) -> Result<Option<Repaired>, Refusal> {
+    let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
+    if !report.findings.iter().any(|finding| is_repairable(log, &report, finding)) {
+        return Ok(None);
+    }
+    for finding in report.findings.iter().filter(|finding| finding.is_damage()) {
+        progress.say(&format!("{}: {}", log.title(), finding_line(finding)));
+    }
+    let plan = plan(stopped, log, report, progress)?;
+    progress.say(&format!(
+        "{}: {} records stay readable, {} segments are written anew, {} stay as they are",
+        log.title(),
+        plan.records,
+        plan.written.len(),
+        plan.kept.len()
+    ));
+    if !args.dry_run {
+        let aside = exchange(stopped, log, &plan)?;
+        progress.say(&format!("{}: the old files are in {}", log.title(), aside.display()));
+    }
+    Ok(Some(plan))
 }
 
 /// A loss up to the end of the log is done with once a segment begins behind it: the gap is recorded with the
@@ -139,12 +151,12 @@ fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBu
         .map_err(|cause| failed(&list, &cause))?;
     sync(&anew)?;
     sync(parent)?;
-    renameat_with(CWD, &anew, CWD, &log.directory, RenameFlags::EXCHANGE)
+    // Under the name that the old files keep: no repair that is cut off takes them for what it left itself.
+    let aside = aside(parent, &log.key.partition.to_string());
+    renameat_with(CWD, &anew, CWD, &aside, RenameFlags::NOREPLACE)
+        .map_err(|cause| failed(&aside, &cause))?;
+    renameat_with(CWD, &aside, CWD, &log.directory, RenameFlags::EXCHANGE)
         .map_err(|cause| failed(&log.directory, &cause))?;
-    sync(parent)?;
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let aside = parent.join(format!("{}.damaged-{}", log.key.partition, seconds.as_secs()));
-    fs::rename(&anew, &aside).map_err(|cause| failed(&aside, &cause))?;
     sync(parent)?;
     Ok(aside)
 }
