@@ -1,6 +1,7 @@
 """`ringway log …` on directories that are really damaged, and what a broker makes of them."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -244,7 +245,67 @@ def test_repair_of_a_lost_end_gives_no_offset_twice(stopped):
     (hole,) = stopped.describe("t")["partitions"][0]["quarantined"]
     assert (hole["from"], hole["to"]) == (first, BATCHES), "it stays named"
     assert stopped.stop() == 0
+    assert findings(stopped, "t", 1) == [("missing", first, BATCHES)], "as long as the broker does not serve it"
+    assert b"1 repaired" in log(stopped, "repair").stderr
     assert findings(stopped, "t", 0) == []
+    stopped.start()
+    assert read(stopped, "t", 0) == [*(line(n) for n in range(first)), b"after"], "now consumers pass it"
+
+
+@pytest.fixture
+def gone_on(stopped):
+    """All BATCHES records are lost, the broker has named them, and three more stand behind."""
+    (path,) = [path for path in segments(stopped) if line(0) in path.read_bytes()]
+    os.truncate(path, 0)
+    stopped.start()
+    for n in range(3):
+        stopped.kcat("-P", "-t", "t", data=b"after %d\n" % n)
+    assert stopped.stop() == 0
+    return stopped
+
+
+AFTER = [b"after 0", b"after 1", b"after 2"]
+
+
+def test_a_lost_end_is_damage_until_a_repair_also_when_records_stand_behind_it(gone_on):
+    assert findings(gone_on, "t", 1) == [("missing", 0, BATCHES)]
+    exported = log(gone_on, "export", "--topic", "t", code=1)
+    assert exported.stdout.split(b"\n")[:-1] == AFTER and b"offsets 0..%d" % BATCHES in exported.stderr
+    assert b"missing: " in log(gone_on, "inspect", "--findings", "--topic", "t").stdout
+    (quarantine,) = [path for path in (gone_on.directory / "data").rglob("quarantine")]
+    kept = quarantine.read_bytes()
+    quarantine.unlink()
+    assert findings(gone_on, "t", 1) == [("missing", 0, BATCHES)], "as the next start would say without its list"
+    assert b"a start names" in log(gone_on, "quarantine").stderr
+    quarantine.write_bytes(kept)
+    assert b"1 repaired" in log(gone_on, "repair").stderr
+    assert findings(gone_on, "t", 0) == []
+    assert b"0 repaired" in log(gone_on, "repair").stderr
+    gone_on.start()
+    assert read(gone_on, "t", "beginning") == AFTER, "consumers pass it by themselves"
+    assert gone_on.describe("t")["partitions"][0]["quarantined"] == []
+    assert gone_on.stop() == 0
+    assert findings(gone_on, "t", 0) == []
+
+
+def test_records_that_came_back_are_served_again_by_a_repair(stopped):
+    path = holding(stopped, line(4))
+    whole = path.read_bytes()
+    os.truncate(path, 0)
+    stopped.start()
+    stopped.kcat("-P", "-t", "t", data=AFTER[0] + b"\n")
+    assert stopped.stop() == 0
+    path.write_bytes(whole)
+    assert findings(stopped, "t", 1) == [("unserved", 0, BATCHES)]
+    everything = [*(line(n) for n in range(BATCHES)), AFTER[0]]
+    assert log(stopped, "export", "--topic", "t", code=1).stdout.split(b"\n")[:-1] == everything
+    stopped.start()
+    assert read(stopped, "t", 0) == [], "what is named is not served"
+    assert stopped.stop() == 0
+    assert b"1 repaired" in log(stopped, "repair").stderr
+    assert findings(stopped, "t", 0) == []
+    stopped.start()
+    assert read(stopped, "t", 0) == everything
 
 
 def test_repairs_within_one_second_keep_what_each_of_them_exchanged(stopped):
@@ -261,6 +322,19 @@ def test_repairs_within_one_second_keep_what_each_of_them_exchanged(stopped):
     assert all(body in found for body in kept)
     left = [line(n) for n in range(BATCHES) if n not in (4, 5, 6, 7)]
     assert log(stopped, "export", "--topic", "t").stdout.split(b"\n")[:-1] == left
+
+
+def test_a_stray_segment_is_named_as_one_and_left_out_by_a_repair(gone_on):
+    assert b"1 repaired" in log(gone_on, "repair").stderr
+    path = holding(gone_on, AFTER[0])
+    stray = path.with_name("%020d.seg" % (BATCHES + 1))
+    for body in (b"", path.read_bytes()[:4096]):
+        stray.write_bytes(body)
+        assert findings(gone_on, "t", 1) == [("stray", BATCHES + 1, BATCHES + 1)]
+        assert b"holds nothing of this log" in log(gone_on, "verify", code=1).stdout
+        assert b"1 repaired" in log(gone_on, "repair").stderr
+        assert not stray.exists() and findings(gone_on, "t", 0) == []
+        assert log(gone_on, "export", "--topic", "t").stdout.split(b"\n")[:-1] == AFTER
 
 
 def test_a_lost_meta_is_refused_with_the_remedy_and_made_anew(stopped):

@@ -52,6 +52,14 @@ impl LifeTable {
         }
     }
 
+    /// The gaps up to these starts hold records again.
+    pub(crate) fn without_gaps(mut self, starts: &[u64]) -> LifeTable {
+        for life in self.0.iter_mut().filter(|life| starts.contains(&life.start)) {
+            life.previous_end = life.start;
+        }
+        self
+    }
+
     /// Whether a frame of `epoch` may stand at `base`; `floor` is the epoch of the frame before it.
     pub(crate) fn allows(&self, base: u64, epoch: u32, floor: u32) -> bool {
         if epoch < floor {

@@ -78,6 +78,8 @@ pub struct Repair {
     lives: LifeTable,
     /// (start, end before it, life) of what is missing from now on.
     gaps: Vec<(u64, u64, u32)>,
+    /// Where recorded gaps ended that hold every record again.
+    closed: Vec<u64>,
 }
 
 impl Repair {
@@ -88,7 +90,7 @@ impl Repair {
             |(shard, _, body): &(u32, u64, Vec<u8>)| Some((*shard, checkpoint::decode(body)?));
         let files: Vec<_> = facts.checkpoints.iter().filter_map(read).collect();
         let top = checkpoint::entries_of(key, &files).into_iter().next().map(|found| found.entry);
-        let found = report.findings.iter().filter(|finding| finding.is_damage());
+        let found = report.findings.iter().filter(|finding| finding.is_of_bytes());
         let named: BTreeSet<u64> = found.map(|finding| finding.segment).collect();
         let damaged = segments.iter().copied().filter(|base| named.contains(base)).collect();
         Repair {
@@ -104,6 +106,7 @@ impl Repair {
             records: 0,
             lives: LifeTable::default(),
             gaps: Vec::new(),
+            closed: Vec::new(),
         }
     }
 
@@ -120,6 +123,8 @@ impl Repair {
         if gap {
             assert!(base > self.end.offset, "frames are told in order");
             self.gaps.push((base, self.end.offset, epoch));
+        } else if self.first.is_some_and(|first| self.is_closed(first, base)) {
+            self.closed.push(base);
         }
         self.first.get_or_insert(base);
         let fresh = self.source.replace(line.segment) != Some(line.segment);
@@ -139,6 +144,15 @@ impl Repair {
             crc: line.header_crc,
             len: line.frame_len,
         };
+    }
+
+    /// Whether a gap up to `base` is recorded and everything since `first` is there.
+    fn is_closed(&self, first: u64, base: u64) -> bool {
+        let lives = self.top.iter().flat_map(|top| top.table.lives());
+        let before = self.gaps.last().map_or(first, |gap| gap.0);
+        lives
+            .into_iter()
+            .any(|life| life.start == base && (before..base).contains(&life.previous_end))
     }
 
     /// The frame's new place: behind the one before it, or first in a segment of its own.
@@ -172,6 +186,7 @@ impl Repair {
             self.written.push(NewSegment { base: next, bytes: REGION, pieces: Vec::new() });
             (self.end.segment, self.end.position, self.end.offset) = (next, 0, next);
         }
+        table = table.without_gaps(&self.closed);
         for (start, previous_end, epoch) in &self.gaps {
             table.record_gap(*epoch, *start, *previous_end);
         }

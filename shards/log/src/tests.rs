@@ -16,3 +16,4 @@ mod poison;
 mod rules;
 mod scrub;
 mod start;
+mod tools;

@@ -6,11 +6,12 @@
 use crate::blocks::{BLOCK_BYTES, Blocks};
 use crate::checkpoint::{self, Mark};
 use crate::directory::DirectoryFacts;
+pub use crate::finding::{Finding, FindingKind};
 use crate::frame::{CRC_FROM, REGION, region_of, whole_blocks};
 use crate::io::FileId;
 use crate::life_table::LifeTable;
+use crate::named::Named;
 use crate::payload::hash_range;
-use crate::quarantine::Damage;
 use crate::scan::{At, Placed, Rules, View};
 use crate::segment::Segment;
 use crate::verdict::{Scan, Step, Verdict, lost_start};
@@ -20,78 +21,6 @@ use ringway_wire::ids::LogKey;
 
 /// Chunks kept in memory.
 const WINDOW_CHUNKS: usize = 16;
-
-/// What is wrong at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FindingKind {
-    /// An unfinished write at the end: nothing acknowledged is missing.
-    TornTail,
-    /// No whole header where one must be.
-    Header,
-    /// The header is right, the payload is not.
-    Payload,
-    /// A whole header that does not belong here.
-    Place,
-    /// The segment ends or is gone where the log must go on.
-    Missing,
-    /// The device gives no bytes.
-    Unreadable,
-    /// The newest checkpoint names an end that is no end of a frame of this log.
-    Checkpoint,
-}
-
-impl FindingKind {
-    /// One or two words for people and programs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            FindingKind::TornTail => "torn tail",
-            FindingKind::Header => Damage::Header.name(),
-            FindingKind::Payload => Damage::Payload.name(),
-            FindingKind::Place => Damage::Place.name(),
-            FindingKind::Missing => Damage::Missing.name(),
-            FindingKind::Unreadable => Damage::Unreadable.name(),
-            FindingKind::Checkpoint => "checkpoint",
-        }
-    }
-}
-
-impl From<Damage> for FindingKind {
-    fn from(damage: Damage) -> FindingKind {
-        match damage {
-            Damage::Header => FindingKind::Header,
-            Damage::Payload => FindingKind::Payload,
-            Damage::Missing => FindingKind::Missing,
-            Damage::Place => FindingKind::Place,
-            Damage::Unreadable => FindingKind::Unreadable,
-        }
-    }
-}
-
-/// One thing found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// What.
-    pub kind: FindingKind,
-    /// Segment, by its base offset.
-    pub segment: u64,
-    /// First byte in the segment.
-    pub position: u64,
-    /// Where readable frames go on in this segment; `None`: in the next one, or nowhere.
-    pub until_position: Option<u64>,
-    /// First offset concerned.
-    pub offset: u64,
-    /// First offset after it.
-    pub until: u64,
-}
-
-impl Finding {
-    /// Whether acknowledged data is concerned: a torn tail is what a crash leaves of unacknowledged writes.
-    #[must_use]
-    pub fn is_damage(&self) -> bool {
-        self.kind != FindingKind::TornTail
-    }
-}
 
 /// A frame that stands where it belongs, whatever its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,13 +115,22 @@ pub struct LogVerify {
     /// The flushed end of the newest checkpoint, and whether a frame ends there as it says.
     mark: Option<Mark>,
     mark_met: bool,
+    named: Named,
+    /// One past the last offset of each segment's frames.
+    ends: Vec<Option<u64>>,
     report: LogReport,
 }
 
 impl LogVerify {
-    /// `segments`: base offset and size of every segment file.
+    /// `segments`: base offset and size of every segment file. `list`: the body of the log's quarantine list,
+    /// when there is one that can be read.
     #[must_use]
-    pub fn new(key: LogKey, facts: &DirectoryFacts, mut segments: Vec<(u64, u64)>) -> LogVerify {
+    pub fn new(
+        key: LogKey,
+        facts: &DirectoryFacts,
+        mut segments: Vec<(u64, u64)>,
+        list: Option<&[u8]>,
+    ) -> LogVerify {
         segments.sort_unstable();
         let open = |(base, bytes): &(u64, u64)| {
             let mut segment = Segment::new(*base);
@@ -208,8 +146,10 @@ impl LogVerify {
         let w = top.as_ref().map_or(0, |found| found.entry.end.offset);
         let reach = top.as_ref().map(|found| found.entry.bound).filter(|bound| *bound > 0);
         let start = segments.first().map_or(0, |segment| segment.base);
+        let ends = vec![None; segments.len()];
         let mark = top.as_ref().map(|found| found.entry.end).filter(|mark| mark.len > 0);
         let log_start = top.as_ref().map_or(start, |found| found.entry.log_start);
+        let named = Named::new(list, top.as_ref().map(|found| &found.entry.table), log_start);
         LogVerify {
             key,
             secret: facts.secret,
@@ -224,6 +164,8 @@ impl LogVerify {
             payloads: Vec::new(),
             mark,
             mark_met: false,
+            named,
+            ends,
             report: LogReport { start, end: start, log_start, ..LogReport::default() },
         }
     }
@@ -284,7 +226,9 @@ impl LogVerify {
                 hash_range(&view, placed.si, from, upto, digest)?;
             }
             let line = hashing.line(segment);
-            if !line.payload_ok {
+            if line.payload_ok {
+                self.named.readable(line.base_offset..hashing.placed.head.next_offset());
+            } else {
                 let kind =
                     if hashing.unreadable { FindingKind::Unreadable } else { FindingKind::Payload };
                 let (position, until_position) = (line.position, Some(end));
@@ -306,6 +250,7 @@ impl LogVerify {
 
     fn note(&mut self, placed: Placed, before: &At) {
         let head = &placed.head;
+        self.ends[placed.si] = Some(head.next_offset());
         self.report.batches += 1;
         self.report.records += u64::try_from(head.record_count).unwrap_or(0);
         self.report.frame_bytes += u64::from(head.frame_len);
@@ -340,16 +285,13 @@ impl LogVerify {
         let mut report = std::mem::take(&mut self.report);
         let (scan, w) = (&self.scan, self.scan.w);
         (report.end, report.next) = (scan.at.o, scan.next);
-        for range in lost_start(report.log_start, report.start).iter().chain(&scan.damaged) {
-            report.findings.push(Finding {
-                kind: range.damage.into(),
-                segment: range.segment,
-                position: range.at,
-                until_position: (range.until < u64::MAX).then_some(range.until),
-                offset: range.from,
-                until: range.to,
-            });
-        }
+        let damaged = lost_start(report.log_start, report.start)
+            .into_iter()
+            .chain(scan.damaged.iter().copied());
+        // Without an offset in it nothing is lost: one life goes on behind what another one has left.
+        let damaged = damaged.filter(|range| range.from < range.to);
+        report.findings.extend(damaged.map(|range| Finding::from(&range)));
+        report.findings.extend(self.strays());
         let unproven =
             self.payloads.iter().find(|(_, last)| *last >= w).map(|(finding, _)| *finding);
         let proven = self.payloads.iter().filter(|(_, last)| *last < w);
@@ -371,8 +313,30 @@ impl LogVerify {
             });
         }
         self.check_mark(&mut report);
+        let named = self.named.findings(&report.findings, report.next);
+        report.findings.extend(named);
         report.findings.sort_by_key(|finding| (finding.segment, finding.position));
         report
+    }
+
+    /// Segments without a frame of this log, named after an offset that stands in another one.
+    fn strays(&self) -> impl Iterator<Item = Finding> + '_ {
+        let mut next = 0;
+        let stray = move |(segment, end): (&Segment, &Option<u64>)| {
+            let base = segment.base;
+            let is_stray = end.is_none() && base < next;
+            next = next.max(end.unwrap_or(0));
+            let (kind, until_position) = (FindingKind::Stray, None);
+            is_stray.then_some(Finding {
+                kind,
+                segment: base,
+                position: 0,
+                until_position,
+                offset: base,
+                until: base,
+            })
+        };
+        self.segments.iter().zip(&self.ends).filter_map(stray)
     }
 
     /// Checkpoint and log must agree, unless the very frame it names is damaged.

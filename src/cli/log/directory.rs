@@ -35,6 +35,8 @@ pub(super) struct FoundLog {
     pub(super) name: Option<PartitionName>,
     /// Base offset and file size, oldest first.
     pub(super) segments: Vec<(u64, u64)>,
+    /// Body of its quarantine list, when it can be read.
+    pub(super) list: Option<Vec<u8>>,
 }
 
 impl FoundLog {
@@ -116,7 +118,8 @@ impl Stopped {
         progress: &Progress,
         mut take: impl FnMut(&FrameLine) -> Result<bool, Refusal>,
     ) -> Result<Option<LogReport>, Refusal> {
-        let mut verifier = LogVerify::new(log.key, &self.facts, log.segments.clone());
+        let (segments, list) = (log.segments.clone(), log.list.as_deref());
+        let mut verifier = LogVerify::new(log.key, &self.facts, segments, list);
         let mut segments = Segments::new(log);
         let mut bytes = Vec::new();
         let mut records = 0;
@@ -301,7 +304,8 @@ pub(super) fn find_logs(directory: &Path) -> Result<Vec<FoundLog>, Refusal> {
             segments.sort_unstable();
             let body = fs::read(directory.join("partition.meta")).unwrap_or_default();
             let (key, name) = (LogKey { topic_id, partition }, partition_name(&body));
-            logs.push(FoundLog { key, directory, name, segments });
+            let list = fs::read(directory.join("quarantine")).ok();
+            logs.push(FoundLog { key, directory, name, segments, list });
         }
     }
     Ok(logs)

@@ -146,7 +146,7 @@ impl LogView<'_> {
             for (epoch, start, previous_end) in &newest.lives {
                 let gap = start.saturating_sub(*previous_end);
                 let gap = if gap > 0 {
-                    format!(", {gap} offsets before it never given")
+                    format!(", a gap of {gap} offsets before it")
                 } else {
                     String::new()
                 };

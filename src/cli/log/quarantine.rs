@@ -2,9 +2,10 @@
 
 use super::directory::{Choice, FoundLog, Stopped, refused};
 use crate::cli::Output;
+use crate::cli::progress::Progress;
 use crate::cli::server::print;
 use crate::refusal::Refusal;
-use ringway_log::inspect::quarantine_list;
+use ringway_log::inspect::{checkpoint_lines, quarantine_list};
 use ringway_log::logs::QuarantineFacts;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -41,6 +42,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let mut rows = Vec::new();
     for log in &stopped.logs {
         rows.push((log, list(log)?));
+        if let Some(gaps) = unlisted(&stopped, log) {
+            let title = log.title();
+            let text =
+                format!("{title}: no list can be read; a start names the recorded gaps: {gaps}");
+            Progress::new(None, "").say(&text);
+        }
     }
     let json = rows.iter().flat_map(|(log, list)| {
         list.iter().flatten().map(|range| {
@@ -52,6 +59,20 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     });
     print(args.output, || table(&rows), &Value::Array(json.collect()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The gaps of a log without a list, as its newest checkpoint records them.
+fn unlisted(stopped: &Stopped, log: &FoundLog) -> Option<String> {
+    if log.list.as_deref().and_then(quarantine_list).is_some() {
+        return None;
+    }
+    let newest = checkpoint_lines(log.key, &stopped.facts).into_iter().next()?;
+    let gap = |(_, start, end): &(u32, u64, u64)| {
+        let end = (*end).max(newest.log_start);
+        (end < *start).then(|| format!("offsets {end}..{start}"))
+    };
+    let gaps: Vec<String> = newest.lives.iter().filter_map(gap).collect();
+    (!gaps.is_empty()).then(|| gaps.join(", "))
 }
 
 /// The list of one log; `None`: the file is damaged.

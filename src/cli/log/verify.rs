@@ -7,7 +7,7 @@ use crate::cli::progress::Progress;
 use crate::cli::server::print;
 use crate::refusal::{FAILED, Refusal};
 use ringway_log::inspect::damaged_checkpoints;
-use ringway_log::verify::{Finding, LogReport};
+use ringway_log::verify::{Finding, FindingKind, LogReport};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -17,6 +17,10 @@ use std::process::ExitCode;
 pub(super) const AFTER: &str = "\
 Every frame is read: header CRC, place (topic, partition, offset), link to the frame before it, payload CRC-32C;
 then the newest checkpoint must agree with what was found. Nothing is changed.
+
+What the broker does not serve is named, too: a loss behind which the log went on, and records that are readable
+again but stand in its list of damaged ranges (`unserved`). Only `ringway log repair` gives a loss up for good.
+Without that list every recorded gap is named, as the next start of the broker will.
 
 A torn tail is what a crash leaves of writes that were never acknowledged: it is named and no damage.
 With --history every acknowledged record of the file must be there, at its offset, with its own content.
@@ -109,8 +113,29 @@ pub(super) fn finding_json(finding: &Finding) -> Value {
 /// One finding as a line.
 pub(super) fn finding_line(finding: &Finding) -> String {
     let Finding { segment, position, offset, until, .. } = finding;
-    let kind = finding.kind.name();
-    format!("{kind}: {segment:020}.seg at byte {position}, offsets {offset}..{until}")
+    let (kind, file) = (finding.kind.name(), format!("{segment:020}.seg"));
+    let place = format!("{kind}: {file} at byte {position}, offsets {offset}..{until}");
+    match finding.kind {
+        FindingKind::GivenUp => {
+            format!("{place}: the log goes on behind them, and the broker names them lost")
+        }
+        FindingKind::Unserved => {
+            format!(
+                "{place} are readable, but named damaged before: a repair has the broker serve them again"
+            )
+        }
+        FindingKind::Stray => format!(
+            "{kind}: {file} holds nothing of this log and stands inside another segment's offsets: a repair leaves \
+             it out"
+        ),
+        FindingKind::TornTail
+        | FindingKind::Header
+        | FindingKind::Payload
+        | FindingKind::Place
+        | FindingKind::Missing
+        | FindingKind::Unreadable
+        | FindingKind::Checkpoint => place,
+    }
 }
 
 fn row(log: &FoundLog, report: &LogReport) -> Value {

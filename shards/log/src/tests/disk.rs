@@ -395,6 +395,13 @@ impl Disk {
         self.inodes[inode].durable.truncate(bytes);
     }
 
+    /// Somebody copies a file into the directory.
+    pub(crate) fn put_segment(&mut self, name: SegmentName, bytes: &[u8]) {
+        self.inodes.push(Inode { current: bytes.to_vec(), durable: bytes.to_vec() });
+        self.names.insert(name, self.inodes.len() - 1);
+        self.durable_names.insert(name, self.inodes.len() - 1);
+    }
+
     pub(crate) fn small(&self, file: SmallFile) -> Option<&[u8]> {
         self.small.get(&file).map(Vec::as_slice)
     }

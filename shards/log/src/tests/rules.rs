@@ -634,62 +634,6 @@ fn batches_larger_than_a_group_wait_for_the_bound_to_be_durable() {
     assert!(matches!(world.append(&over), Err(AppendError::TooLarge { .. })));
 }
 
-fn verify(world: &mut World) -> crate::verify::LogReport {
-    use crate::verify::{LogVerify, VerifyStep};
-    let facts = world.start_directory().expect("the directory is fine");
-    let name = |base_offset| SegmentName { log: KEY, base_offset };
-    let bases = world.disk.segments(KEY);
-    let sizes =
-        bases.iter().map(|base| (*base, world.disk.bytes_of(name(*base)).len() as u64)).collect();
-    let mut verify = LogVerify::new(KEY, &facts, sizes);
-    loop {
-        match verify.step() {
-            VerifyStep::Done(report) => return report,
-            VerifyStep::Frame(_) => {}
-            VerifyStep::Read { segment, at, len } => {
-                let at = usize::try_from(at).expect("small");
-                let bytes = world.disk.bytes_of(name(segment))[at..at + len].to_vec();
-                verify.feed(&bytes, 0);
-            }
-        }
-    }
-}
-
-#[test]
-fn the_verifier_counts_everything_and_names_each_damage() {
-    use crate::verify::FindingKind;
-    let mut world = World::with_log(22, settings());
-    for n in 0..300u64 {
-        world.append_wait(&batch(3, &vec![u8::try_from(n % 200).expect("small"); 8000], 5));
-    }
-    world.flush();
-    world.stop();
-    let sound = verify(&mut world);
-    assert_eq!((sound.batches, sound.records, sound.start, sound.end), (300, 900, 0, 900));
-    assert_eq!((sound.frame_bytes, sound.findings.len()), (300 * 8128, 0));
-    let bytes = world.disk.bytes_of(first()).to_vec();
-    let frame = |mark: u8| {
-        bytes
-            .windows(300)
-            .position(|w| w[0] == b'V' && w[1] == b'2' && w[128] == mark)
-            .expect("frame")
-    };
-    let (ten, twenty) = (frame(10), frame(20));
-    world.disk.flip(first(), ten as u64 + 50, 1);
-    world.disk.flip(first(), twenty as u64 + 4000, 1);
-    let damaged = verify(&mut world);
-    let found: Vec<_> = damaged
-        .findings
-        .iter()
-        .map(|one| (one.kind, one.position, one.offset, one.until))
-        .collect();
-    assert_eq!(
-        found,
-        [(FindingKind::Header, ten as u64, 30, 33), (FindingKind::Payload, twenty as u64, 60, 63)]
-    );
-    assert_eq!((damaged.batches, damaged.end), (299, 900));
-}
-
 #[test]
 fn offsets_that_a_recovery_gave_up_are_not_quarantined_any_more() {
     let mut world = World::with_log(13, settings());
