@@ -288,6 +288,7 @@ impl ColdRead {
                 {
                     (self.at.si, self.at.p) = (self.at.si + 1, 0);
                 }
+                None if self.pass_gap(log) => {}
                 None => {
                     if let Some(step) = self.broken(log) {
                         return Ok(step);

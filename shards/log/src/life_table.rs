@@ -80,6 +80,12 @@ impl LifeTable {
         self.0.iter().any(fits)
     }
 
+    /// Where the recorded gap that holds `offset` ends.
+    pub(crate) fn gap_at(&self, offset: u64) -> Option<u64> {
+        let life = self.0.get(self.0.partition_point(|life| life.start <= offset))?;
+        (life.previous_end <= offset).then_some(life.start)
+    }
+
     /// Whether some life could start a recorded gap's far side at `base`.
     pub(crate) fn starts_at(&self, base: u64) -> bool {
         self.0.iter().any(|life| life.start == base)
@@ -130,6 +136,8 @@ mod tests {
         table.push(2, 20, 15);
         assert!(table.is_gap(15, 20, 2) && table.is_gap(17, 20, 2));
         assert!(!table.is_gap(14, 20, 2) && !table.is_gap(15, 20, 1) && !table.is_gap(15, 21, 2));
+        let ends = [14, 15, 19, 20].map(|offset| table.gap_at(offset));
+        assert_eq!(ends, [None, Some(20), Some(20), None]);
     }
 
     #[test]

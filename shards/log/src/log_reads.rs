@@ -51,6 +51,9 @@ impl Log {
                 ReadStart::Busy
             };
         }
+        if let Some(until) = self.table.gap_at(from) {
+            return ReadStart::Gap { until };
+        }
         if self.tail.first_offset().is_some_and(|first| first <= from) {
             let bytes = self.read_tail(from, upto, bytes_max, turn, into);
             if bytes > 0 {

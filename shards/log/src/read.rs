@@ -26,6 +26,11 @@ pub enum ReadStart {
         /// First offset after it.
         until: u64,
     },
+    /// Recorded as offsets that no record has, up to `until`: nothing is damaged or missing there.
+    Gap {
+        /// First offset after it.
+        until: u64,
+    },
     /// No blocks for a cold read now: ask again later (transient).
     Busy,
 }

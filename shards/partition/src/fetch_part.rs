@@ -10,8 +10,9 @@ use crate::waiters::WaitNode;
 use ringway_log::blocks::Blocks;
 use ringway_log::logs::{ReadFailure, ReadStart, ReadTicket};
 use ringway_log::read::FrameList;
+use ringway_wire::batch_writer::empty_frame;
 use ringway_wire::error_code::ErrorCode;
-use ringway_wire::header::{BatchHeader, HEADER_LEN, KAFKA_AT};
+use ringway_wire::header::{BatchHeader, HEADER_LEN, KAFKA_AT, Line};
 use ringway_wire::ids::shard_of;
 use std::cmp::Ordering;
 
@@ -21,12 +22,13 @@ pub(crate) struct Part {
     code: ErrorCode,
     high_watermark: u64,
     log_start: u64,
-    /// Where the read begins: the offset asked for, or behind quarantined ranges that are passed over.
+    leader_epoch: i32,
+    /// Where the read begins: the offset asked for, or behind ranges that are passed over.
     from: u64,
-    /// Records passed over.
+    /// Records passed over, because they are quarantined.
     pub(crate) skipped: u64,
     frames: FrameList,
-    foreign: Option<Foreign>,
+    copied: Option<Copied>,
     /// Ask in flight.
     tag: Option<u32>,
     /// Place in the partition's list, while waiting.
@@ -37,8 +39,8 @@ pub(crate) struct Part {
     pub(crate) mark: u64,
 }
 
-/// What another shard sent.
-struct Foreign {
+/// Whole frames outside the blocks: what another shard sent, or one made here.
+struct Copied {
     bytes: Vec<u8>,
     kafka_bytes: u32,
     records: u64,
@@ -82,11 +84,16 @@ pub(crate) fn read(turn: &mut Turn<'_>, part: &mut Part, left: u32, any: bool) -
                 part.pass(until);
                 continue;
             }
-            ReadStart::Quarantined { .. } => part.code = ErrorCode::CorruptMessage,
+            ReadStart::Quarantined { .. } => part.meet_damage(),
+            ReadStart::Gap { until } => {
+                part.from = until;
+                continue;
+            }
             ReadStart::Busy => return Started::NoBlock,
         }
         break;
     }
+    part.step_over();
     Started::Done
 }
 
@@ -113,6 +120,7 @@ fn bounds(ground: &Ground, part: &mut Part) -> Option<u64> {
     }
     part.high_watermark = partition.leader.high_watermark();
     part.log_start = ground.logs.start_offset(key);
+    part.leader_epoch = partition.leader.epoch();
     part.code = partition.check_epoch(part.asked.leader_epoch);
     if part.code != ErrorCode::None {
         return None;
@@ -137,10 +145,11 @@ impl Part {
             code: ErrorCode::None,
             high_watermark: 0,
             log_start: 0,
+            leader_epoch: -1,
             from: asked.offset,
             skipped: 0,
             frames: FrameList::default(),
-            foreign: None,
+            copied: None,
             tag: None,
             node: None,
             found: 0,
@@ -151,14 +160,14 @@ impl Part {
     /// Kafka bytes it holds.
     pub(crate) fn bytes(&self) -> u32 {
         let local = u32::try_from(self.frames.kafka_bytes()).unwrap_or(u32::MAX);
-        local.saturating_add(self.foreign.as_ref().map_or(0, |foreign| foreign.kafka_bytes))
+        local.saturating_add(self.copied.as_ref().map_or(0, |copied| copied.kafka_bytes))
     }
 
     /// Records it holds, by offsets.
     pub(crate) fn records(&self) -> u64 {
         let frames = &self.frames.frames;
         let local: u64 = frames.iter().map(|f| f.last_offset - f.base_offset + 1).sum();
-        local + self.foreign.as_ref().map_or(0, |foreign| foreign.records)
+        local + self.copied.as_ref().map_or(0, |copied| copied.records)
     }
 
     /// Whether its state answers the whole fetch at once (F4): an error, or its own limit reached.
@@ -173,10 +182,35 @@ impl Part {
         self.from = until;
     }
 
+    /// The range at `from` is damaged: that is the answer, unless the reader has to step over others before it.
+    fn meet_damage(&mut self) {
+        if self.from == self.asked.offset {
+            self.code = ErrorCode::CorruptMessage;
+        }
+    }
+
+    /// Nothing was found behind the ranges that were passed over: a frame without records moves the reader's
+    /// position behind them. Without it, a reader would stay before a range that ends the log.
+    fn step_over(&mut self) {
+        let FetchPart { key, offset, .. } = self.asked;
+        let passed = self.from.min(self.high_watermark).saturating_sub(offset);
+        if passed == 0 || self.code != ErrorCode::None || self.bytes() > 0 {
+            return;
+        }
+        // What one batch cannot span is for the next fetch.
+        let delta = i32::try_from(passed - 1).unwrap_or(i32::MAX);
+        let line = Line {
+            base_offset: offset,
+            leader_epoch: self.leader_epoch,
+            ..Line::delivered(key.topic_id, key.partition, 0)
+        };
+        self.copied = Some(Copied::new(empty_frame(&line, delta)));
+    }
+
     /// Gives its bytes back.
     pub(crate) fn release(&mut self, blocks: &mut Blocks) {
         self.frames.release(blocks);
-        self.foreign = None;
+        self.copied = None;
     }
 
     /// A cold read ended.
@@ -186,13 +220,14 @@ impl Part {
                 assert!(self.frames.frames.is_empty(), "one read at a time");
                 self.frames = frames;
             }
-            Err(ReadFailure::Quarantined { .. }) => self.code = ErrorCode::CorruptMessage,
+            Err(ReadFailure::Quarantined { .. }) => self.meet_damage(),
             Err(ReadFailure::Gone) => {
                 let known = turn.ground.partitions.get(self.asked.key).is_some();
                 let gone = ErrorCode::UnknownTopicOrPartition;
                 self.code = if known { ErrorCode::KafkaStorageError } else { gone };
             }
         }
+        self.step_over();
     }
 
     /// Asks the shard that owns it.
@@ -246,8 +281,8 @@ impl Part {
         self.code = part.code;
         self.high_watermark = part.high_watermark;
         self.log_start = part.log_start;
-        self.foreign = match part.fetched {
-            Fetched::Owned(bytes) => Some(Foreign::new(bytes)),
+        self.copied = match part.fetched {
+            Fetched::Owned(bytes) => Some(Copied::new(bytes)),
             Fetched::Frames(frames) => {
                 assert!(frames.slices.is_empty(), "slices never leave their shard");
                 None
@@ -265,17 +300,17 @@ impl Part {
             // It may have risen while other parts were read.
             high_watermark: now.unwrap_or(0).max(self.high_watermark),
             log_start: self.log_start,
-            fetched: match self.foreign {
-                Some(foreign) => Fetched::Owned(foreign.bytes),
+            fetched: match self.copied {
+                Some(copied) => Fetched::Owned(copied.bytes),
                 None => Fetched::Frames(self.frames),
             },
         }
     }
 }
 
-impl Foreign {
-    /// Whole frames of this very process: their headers were verified by the shard that read them.
-    fn new(bytes: Vec<u8>) -> Foreign {
+impl Copied {
+    /// Whole frames of this very process: their headers were verified by the shard that read or made them.
+    fn new(bytes: Vec<u8>) -> Copied {
         let mut kafka_bytes = 0;
         let mut records = 0;
         let mut rest = bytes.as_slice();
@@ -283,11 +318,14 @@ impl Foreign {
             let len = header.frame_len() as usize;
             assert!(len >= HEADER_LEN && len <= rest.len(), "frames cross the mesh whole");
             kafka_bytes += len - KAFKA_AT;
-            records += u64::try_from(header.last_offset_delta()).unwrap_or(0) + 1;
+            // By offsets; a frame without records only steps over them.
+            if header.record_count() > 0 {
+                records += u64::try_from(header.last_offset_delta()).unwrap_or(0) + 1;
+            }
             rest = &rest[len..];
         }
         assert!(rest.is_empty(), "frames cross the mesh whole");
         let kafka_bytes = u32::try_from(kafka_bytes).unwrap_or(u32::MAX);
-        Foreign { bytes, kafka_bytes, records }
+        Copied { bytes, kafka_bytes, records }
     }
 }

@@ -148,6 +148,7 @@ impl Searches {
             ReadStart::Waiting(ticket) => {
                 turn.ground.readers.insert(ticket, Reader::Search { row });
             }
+            ReadStart::Gap { until } => self.read(turn, row, until),
             ReadStart::Empty | ReadStart::OutOfRange => self.answer(turn, row, none()),
             ReadStart::Quarantined { .. } => {
                 self.fail(turn, row, ErrorCode::CorruptMessage, "the batch is quarantined");

@@ -101,6 +101,8 @@ pub struct Checker {
     life: u32,
     /// What has to hold.
     pub rules: Rules,
+    /// Logs whose readers pass damage over.
+    pub skipping: BTreeSet<LogKey>,
     /// What members of the group were told.
     pub teams: Teams,
     /// Counts.
@@ -216,13 +218,11 @@ impl Checker {
         shadow.exposed_end = shadow.exposed_end.max(high_watermark);
         let mut expected = None;
         for frame in frames {
-            self.seen.polled += 1;
-            self.judge(key, frame);
-            let fits = match expected {
-                None => frame.base <= offset && offset <= frame.last,
-                Some(next) => frame.base == next,
-            };
-            if !fits {
+            if !frame.hollow {
+                self.seen.polled += 1;
+                self.judge(key, frame);
+            }
+            if !self.leads_on(key, offset, expected, frame) {
                 let (base, last) = (frame.base, frame.last);
                 self.fail("D3", || {
                     format!("{key}: asked {offset}, expected {expected:?}, got {base}..={last}")
@@ -233,7 +233,34 @@ impl Checker {
                 self.fail("D9", || format!("{key}: got {last}, high watermark {high_watermark}"));
             }
             expected = Some(frame.last + 1);
-            self.expose(key, frame);
+            if !frame.hollow {
+                self.expose(key, frame);
+            }
+        }
+    }
+
+    /// Whether a batch is what comes next for a reader at `offset`: where its topic passes damage over, that
+    /// may lie behind, or be a batch without records.
+    fn leads_on(
+        &mut self,
+        key: LogKey,
+        offset: u64,
+        expected: Option<u64>,
+        frame: &FrameSeen,
+    ) -> bool {
+        let skips = self.skipping.contains(&key);
+        match expected {
+            _ if frame.hollow => {
+                self.seen.stepped_over += 1;
+                let own = frame.sound && frame.base == offset;
+                own && skips && self.is_harmed(key, (offset, frame.last + 1))
+            }
+            None if frame.base > offset => {
+                self.seen.passed_over += 1;
+                skips && self.is_harmed(key, (offset, frame.base))
+            }
+            None => offset <= frame.last,
+            Some(next) => frame.base == next,
         }
     }
 
@@ -607,6 +634,27 @@ mod tests {
         let mut checker = checker(&[10]);
         checker.polled(LOG, 0, &[frame(0, 10, 1)], 0);
         assert_eq!(checker.violation.map(|violation| violation.invariant), Some("D9"));
+    }
+
+    #[test]
+    fn a_step_over_offsets_that_are_not_damaged_or_not_to_be_skipped_is_found() {
+        let hollow = FrameSeen { hollow: true, last: 1, ..frame(0, 0, 0) };
+        let polled = |skips: bool, quarantine, frames: &[FrameSeen]| {
+            let mut checker = checker(&[10]);
+            checker.rules.quarantine = quarantine;
+            checker.skipping = BTreeSet::from_iter(skips.then_some(LOG));
+            checker.polled(LOG, 0, frames, 3);
+            checker.violation.map(|violation| violation.invariant)
+        };
+        for frames in [[hollow], [frame(2, 10, 1)]] {
+            assert_eq!(polled(true, Quarantine::Anywhere, &frames), None);
+            assert_eq!(polled(false, Quarantine::Anywhere, &frames), Some("D3"));
+            assert_eq!(polled(true, Quarantine::Harmed, &frames), Some("D3"));
+        }
+        let torn = FrameSeen { sound: false, ..hollow };
+        assert_eq!(polled(true, Quarantine::Anywhere, &[torn]), Some("D3"));
+        let far = FrameSeen { last: 3, ..hollow };
+        assert_eq!(polled(true, Quarantine::Anywhere, &[far]), Some("D9"), "beyond the watermark");
     }
 
     #[test]

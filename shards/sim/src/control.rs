@@ -103,6 +103,13 @@ impl Control {
         }
     }
 
+    /// Whether readers of a log pass damage over.
+    #[must_use]
+    pub fn skips_quarantined(&self, key: LogKey) -> bool {
+        let topic = self.topics.values().find(|topic| topic.id == key.topic_id);
+        topic.is_some_and(|topic| topic.config.skip_quarantined)
+    }
+
     /// Every log that clients write to.
     #[must_use]
     pub fn logs(&self) -> Vec<LogKey> {

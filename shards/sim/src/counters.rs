@@ -55,6 +55,10 @@ pub struct Counters {
     pub acked: u64,
     /// Batches read by consumers.
     pub polled: u64,
+    /// Fetches that began behind the damage they were asked for.
+    pub passed_over: u64,
+    /// Batches without records that moved a reader over damage at a log's end.
+    pub stepped_over: u64,
     /// Unacknowledged batches that survived.
     pub survived: u64,
     /// Unacknowledged batches that did not.
@@ -107,6 +111,8 @@ impl Counters {
         self.sent += seen.sent;
         self.acked += seen.acked;
         self.polled += seen.polled;
+        self.passed_over += seen.passed_over;
+        self.stepped_over += seen.stepped_over;
         self.survived += seen.survived;
         self.commits += seen.commits;
         self.look_ups = seen.look_ups;
@@ -251,6 +257,8 @@ impl Counters {
             ("rot_found_by_recovery", &mut self.rot_by_recovery, When::In(ROT)),
             ("rot_found_by_read", &mut self.rot_by_read, When::In(ROT)),
             ("rot_found_by_scrub", &mut self.rot_by_scrub, When::In(ROT)),
+            ("damage_passed_over", &mut self.passed_over, When::In(ROT)),
+            ("damaged_ends_stepped_over", &mut self.stepped_over, When::In(ROT)),
             ("scrub_passes", &mut self.scrub_passes, When::Always),
             ("scrubbed_bytes", &mut self.scrubbed_bytes, When::Always),
             ("metadata_faults_survived", &mut self.metadata_survived, When::In(ROT)),

@@ -68,6 +68,8 @@ pub struct Node {
     pub trace: Trace,
     /// What failed logs do.
     pub watch: Watch,
+    /// Batches without records that led reads of whole logs over damage at their end.
+    pub stepped_over: u64,
     queue: Queue,
     rng: Rng,
     pool: Pool,
@@ -100,6 +102,7 @@ impl Node {
             process: None,
             trace: Trace::default(),
             watch: Watch::default(),
+            stepped_over: 0,
             queue: Queue::default(),
             rng,
             pool,

@@ -6,7 +6,7 @@
 use crate::checker::Violation;
 use crate::clock::{MS, SECOND};
 use crate::node::{Happening, Node};
-use crate::room::{PartSeen, ReadBack, ReadLog};
+use crate::room::{FrameSeen, PartSeen, ReadBack, ReadLog};
 use ringway_partition::request::{FetchPart, Request};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
@@ -46,6 +46,7 @@ pub fn read_log(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
 }
 
 fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
+    let skips = node.control.skips_quarantined(key);
     let mut log = ReadLog::default();
     let mut offset = 0;
     let mut patience = PATIENCE;
@@ -65,8 +66,14 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
                     wait(node, &mut patience);
                     continue;
                 };
-                offset = last.last + 1;
-                log.frames.extend_from_slice(&part.frames);
+                let next = last.last + 1;
+                if skips {
+                    node.stepped_over += u64::from(last.hollow);
+                    take_passing(&mut log, offset, &part.frames);
+                } else {
+                    log.frames.extend_from_slice(&part.frames);
+                }
+                offset = next;
                 if offset >= log.end {
                     return Ok(log);
                 }
@@ -76,10 +83,7 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
             }
             Some(ErrorCode::CorruptMessage) if offset < part.high_watermark => {
                 (log.log_start, log.end) = (part.log_start, part.high_watermark);
-                match log.quarantined.last_mut().filter(|range| range.1 == offset) {
-                    Some(range) => range.1 += 1,
-                    None => log.quarantined.push((offset, offset + 1)),
-                }
+                take_hole(&mut log, (offset, offset + 1));
                 offset += 1;
                 if offset >= log.end {
                     return Ok(log);
@@ -100,6 +104,28 @@ fn read_all(node: &mut Node, key: LogKey) -> Result<ReadLog, Unread> {
                 return Err(Violation { invariant: "D6", detail }.into());
             }
         }
+    }
+}
+
+/// Batches of a topic whose readers pass damage over: what is between them, or in one without records, is
+/// damaged, and has to be in the log's list like all damage.
+fn take_passing(log: &mut ReadLog, mut offset: u64, frames: &[FrameSeen]) {
+    for frame in frames {
+        take_hole(log, (offset, frame.base));
+        if frame.hollow {
+            take_hole(log, (offset.max(frame.base), frame.last + 1));
+        } else {
+            log.frames.push(*frame);
+        }
+        offset = frame.last + 1;
+    }
+}
+
+fn take_hole(log: &mut ReadLog, (from, to): (u64, u64)) {
+    match log.quarantined.last_mut().filter(|range| range.1 == from) {
+        _ if from >= to => {}
+        Some(range) => range.1 = to,
+        None => log.quarantined.push((from, to)),
     }
 }
 

@@ -200,6 +200,8 @@ pub struct FrameSeen {
     pub max_timestamp: i64,
     /// Whether Kafka's CRC fits.
     pub sound: bool,
+    /// It holds no records: it only moves its reader on.
+    pub hollow: bool,
     /// Bytes of the frame.
     pub frame_len: u32,
 }
@@ -260,6 +262,7 @@ pub fn see_all(bytes: &[u8], into: &mut Vec<FrameSeen>) {
             hash: identity(&rest[CRC_FROM..len]),
             max_timestamp: header.max_timestamp(),
             sound: ringway_wire::crc32c::crc32c(&rest[CRC_FROM..len]) == header.kafka_crc(),
+            hollow: header.record_count() == 0,
             frame_len: header.frame_len(),
         });
         rest = &rest[len..];
@@ -288,6 +291,7 @@ pub fn see_kafka(bytes: &[u8], into: &mut Vec<FrameSeen>) {
             hash: identity(&rest[21..len]),
             max_timestamp: time.cast_signed(),
             sound: ringway_wire::crc32c::crc32c(&rest[21..len]) == u32::from_be_bytes(word(17)),
+            hollow: word(57) == [0; 4],
             frame_len: u32::try_from(len + 67).unwrap_or(0),
         });
         rest = &rest[len..];

@@ -406,7 +406,11 @@ impl Stand {
                     other => return Err(format!("a read at {from} got {other:?}")),
                 }
             }
-            other @ (ReadStart::Empty | ReadStart::OutOfRange | ReadStart::Busy) => {
+            // Nothing is repaired here: whatever no batch has is in the list of damage.
+            other @ (ReadStart::Empty
+            | ReadStart::OutOfRange
+            | ReadStart::Gap { .. }
+            | ReadStart::Busy) => {
                 return Err(format!("a read at {from} got {other:?}"));
             }
         }

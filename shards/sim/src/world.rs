@@ -141,12 +141,17 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut later = Rng::new(mix(seed, 11));
         let mut scrubs = Rng::new(mix(seed, 12));
+        let mut skips = Rng::new(mix(seed, 13));
         let block = rng.pick(&[4096, 4096, 4096, 8192]);
         let mut control = Control::new(&mut rng);
-        let targets = make_topics(&mut rng, &mut control);
+        let targets = make_topics(&mut rng, &mut skips, &mut control);
         let weather =
             Weather { chunk_percent: rng.pick(&[0, 10, 60]), slow_percent: rng.pick(&[0, 2, 20]) };
         let mix = Mix::draw(&mut rng);
+        let skipping = targets.iter().map(|target| target.key);
+        let skipping = skipping.filter(|key| control.skips_quarantined(*key)).collect();
+        let mut checker = Checker::default();
+        checker.skipping = skipping;
         let clients = make_clients(&mut rng, &mut later, targets.len());
         let disk = Disk::new(block);
         let mut node = Node::new(disk, control, Clock::default(), weather, rng.fork(), pool);
@@ -167,7 +172,7 @@ impl World {
             node,
             clients,
             absent: Vec::new(),
-            checker: Checker::default(),
+            checker,
             rng,
             targets,
             maker: Maker::new(seed),
@@ -201,6 +206,7 @@ impl World {
     fn end(mut self) -> (Outcome, Pool) {
         self.counters.take_seen(&self.checker.seen, &self.node.disk.counts, self.maker.hostile);
         self.counters.take_faults(&self.node.disk.device.counts, &self.node.watch.counts);
+        self.counters.stepped_over += self.node.stepped_over;
         self.counters.rot = self.decay.counts;
         self.counters.teams = self.checker.teams.counts;
         let violation = self.checker.violation.take().map(|violation| (self.life, violation));

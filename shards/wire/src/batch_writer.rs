@@ -13,6 +13,11 @@ use crate::varint;
 /// A record of 1 GiB or more is refused: Kafka's lengths are 32 bits, and no limit of ours is near.
 const BATCH_BYTES_MAX: usize = 1 << 30;
 
+/// `batchLength` of a batch without records.
+const EMPTY_BATCH_LENGTH: i32 = 49;
+/// Kafka's time of no record.
+const NO_TIMESTAMP: i64 = -1;
+
 /// What all records of a batch share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchOptions {
@@ -168,17 +173,23 @@ impl BatchWriter {
         let actual = self.frame.len();
         let length = u32::try_from(actual).ok().and_then(batch_length_of_frame_len);
         let length = length.ok_or(WriteError::TooLarge { actual, limit: BATCH_BYTES_MAX })?;
-        let Some(header) = self.frame.first_chunk_mut::<HEADER_LEN>() else {
-            return Err(WriteError::Empty);
-        };
+        self.seal(length, self.count.saturating_sub(1));
+        Ok(())
+    }
+
+    /// Writes Kafka's header over what was gathered.
+    fn seal(&mut self, length: i32, last_offset_delta: i32) {
         let options = self.options;
         let attributes = (options.attributes & !0b111) | options.codec as i16;
+        let Some(header) = self.frame.first_chunk_mut::<HEADER_LEN>() else {
+            unreachable!("a frame begins with its header")
+        };
         header[67..75].fill(0);
         header[75..79].copy_from_slice(&length.to_be_bytes());
         header[79..83].copy_from_slice(&(-1i32).to_be_bytes());
         header[83] = 2;
         header[88..90].copy_from_slice(&attributes.to_be_bytes());
-        header[90..94].copy_from_slice(&self.count.saturating_sub(1).to_be_bytes());
+        header[90..94].copy_from_slice(&last_offset_delta.to_be_bytes());
         header[94..102].copy_from_slice(&self.base_timestamp.to_be_bytes());
         header[102..110].copy_from_slice(&self.max_timestamp.to_be_bytes());
         header[110..118].copy_from_slice(&options.producer_id.to_be_bytes());
@@ -189,7 +200,6 @@ impl BatchWriter {
         if let Some(field) = self.frame.get_mut(84..88) {
             field.copy_from_slice(&crc.to_be_bytes());
         }
-        Ok(())
     }
 
     /// The finished batch as Kafka clients send it.
@@ -207,6 +217,16 @@ impl BatchWriter {
         }
         &self.frame
     }
+}
+
+/// A frame without records over the offsets from `line.base_offset` on, `last_offset_delta` + 1 of them: what
+/// Kafka leaves of a batch whose records are all gone, so that the positions of its readers move on.
+#[must_use]
+pub fn empty_frame(line: &Line, last_offset_delta: i32) -> Vec<u8> {
+    let mut writer = BatchWriter::new(BatchOptions::default());
+    (writer.base_timestamp, writer.max_timestamp) = (NO_TIMESTAMP, NO_TIMESTAMP);
+    writer.seal(EMPTY_BATCH_LENGTH, last_offset_delta);
+    writer.frame(line).to_vec()
 }
 
 fn field_len(field: Option<&[u8]>) -> usize {
@@ -234,6 +254,7 @@ mod tests {
     use super::*;
     use crate::batch::RecordBatchView;
     use crate::compression::decompress;
+    use crate::header::BatchHeader;
     use crate::records::Records;
 
     #[test]
@@ -289,6 +310,26 @@ mod tests {
                     assert_eq!(record.timestamp_delta, -(n as i64));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_empty_frame_is_sound_and_spans_its_offsets() {
+        let line = Line { base_offset: 1 << 40, leader_epoch: 3, ..Line::delivered(7, 2, 0) };
+        for delta in [0, 199, i32::MAX] {
+            let frame = empty_frame(&line, delta);
+            let header = BatchHeader::access(&frame).unwrap();
+            BatchHeader::check_crc(&frame, 0).unwrap();
+            header.check_lengths(128).unwrap();
+            let last = (1 << 40) + u64::try_from(delta).unwrap();
+            assert_eq!((header.base_offset(), header.last_offset()), (1 << 40, Some(last)));
+            assert_eq!((header.record_count(), header.leader_epoch()), (0, 3));
+            assert_eq!((header.producer_id(), header.max_timestamp()), (-1, -1));
+            let view = RecordBatchView::parse(&frame[KAFKA_AT..]).unwrap();
+            view.check_crc().unwrap();
+            assert_eq!(view.records().count(), 0);
+            let refused = RecordBatchView::from_producer(&frame[KAFKA_AT..]);
+            assert!(refused.is_err(), "no producer may send one");
         }
     }
 

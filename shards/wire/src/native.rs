@@ -359,29 +359,14 @@ pub fn deliver_header(
         append_time_ns: stored.append_time_ns(),
         base_offset: stored.base_offset(),
         leader_epoch: stored.leader_epoch(),
-        ..answer_line(Kind::Deliver, stored.topic_id(), stored.partition(), correlation)
+        ..Line::delivered(stored.topic_id(), stored.partition(), correlation)
     };
     stamp(&mut header, &line, 0);
     header
 }
 
 fn answer_line(kind: Kind, topic_id: u64, partition: u32, correlation: u64) -> Line {
-    Line {
-        encoding: Encoding::Unspecified,
-        kind,
-        flags: 0,
-        frame_len: 128,
-        append_time_ns: 0,
-        topic_id,
-        partition,
-        log_epoch: 0,
-        prev_crc: 0,
-        prev_frame_len: 0,
-        flushed_upto: 0,
-        correlation,
-        base_offset: 0,
-        leader_epoch: 0,
-    }
+    Line { kind, ..Line::delivered(topic_id, partition, correlation) }
 }
 
 #[cfg(test)]

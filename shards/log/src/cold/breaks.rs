@@ -54,6 +54,20 @@ impl ColdRead {
         None
     }
 
+    /// No frame follows, and by the life table none ever stood here: on where the next life began, which may
+    /// have appended nothing yet.
+    pub(super) fn pass_gap(&mut self, log: &ColdLog<'_>) -> bool {
+        let gap = log.rules.table.and_then(|table| table.gap_at(self.at.o));
+        let Some(start) = gap else { return false };
+        match by_base(log.segments, start) {
+            Some(si) => (self.at.si, self.at.p) = (si, 0),
+            None if start == log.flushed.2 => {}
+            None => return false,
+        }
+        (self.at.o, self.at.any) = (start, true);
+        true
+    }
+
     pub(super) fn broken(&mut self, log: &ColdLog<'_>) -> Option<ColdStep> {
         let broken = log.segments[self.at.si].base;
         if self.try_again(broken, self.at.p + 1, log.flushed) {

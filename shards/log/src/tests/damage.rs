@@ -243,6 +243,42 @@ fn a_range_of_offsets_given_up_does_not_hide_what_gets_them_next() {
 }
 
 #[test]
+fn offsets_given_up_at_the_end_are_a_gap_and_never_damage_again() {
+    let mut world = written(37, settings());
+    // A checkpoint of this life is durable.
+    world.now.mono_ns += 2_000_000_000;
+    world.settle();
+    world.logs = None;
+    let half = frame(&world, segment(0), 20);
+    world.disk.shorten(segment(0), usize::try_from(half).expect("small"));
+    world.start();
+    let (all, holes) = world.read_all(1 << 20);
+    assert_eq!((all.len(), holes), (20, vec![(20, 40)]));
+    world.stop();
+    // As a repair leaves it: the offsets are recorded as given up, and nothing is named as damaged.
+    world.disk.put_small(SmallFile::Quarantine(KEY), crate::repair::quarantine_body());
+    for grown in [false, true] {
+        world.start();
+        for from in [20, 30, 39] {
+            assert_eq!(world.read(from, 100), Err(ReadStart::Gap { until: 40 }));
+        }
+        let whole = world.read(0, 1 << 20).expect("whole batches");
+        assert_eq!(whole.last().map(|frame| frame.0), Some(if grown { 40 } else { 19 }));
+        let upto = world.logs().flushed_offset(KEY);
+        let (logs, blocks, io) =
+            (world.logs.as_mut().expect("on"), &mut world.blocks, &mut world.io);
+        logs.find_time(KEY, 4, upto, blocks, io);
+        world.settle();
+        assert_eq!(told(&mut world), [], "and names nothing");
+        if !grown {
+            assert_eq!(world.append_wait(&batch(1, &[9; 100], 5)).base_offset, 40);
+            world.flush();
+        }
+        world.stop();
+    }
+}
+
+#[test]
 fn a_lost_first_segment_is_named_and_not_taken_for_retention() {
     let small = LogSettings { segment_bytes: 32 << 10, ..settings() };
     let mut world = written(35, small);

@@ -327,6 +327,7 @@ impl World {
                 other @ (ReadStart::Empty
                 | ReadStart::OutOfRange
                 | ReadStart::Quarantined { .. }
+                | ReadStart::Gap { .. }
                 | ReadStart::Busy) => return Err(other),
             }
         }

@@ -124,6 +124,9 @@ impl Offsets {
                     return;
                 }
                 ReadStart::Quarantined { until } => self.skip(turn, partition, until),
+                ReadStart::Gap { until } => {
+                    self.phases.insert(partition, Phase::Replaying { next: until });
+                }
                 ReadStart::Busy => {
                     self.starved.insert(partition);
                     return;

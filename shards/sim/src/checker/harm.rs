@@ -92,6 +92,11 @@ impl Checker {
         }
     }
 
+    /// Whether a consumer may be led over all of these offsets as damaged.
+    pub(super) fn is_harmed(&self, key: LogKey, (from, to): (u64, u64)) -> bool {
+        (from..to).all(|offset| self.may_be_damaged(key, offset))
+    }
+
     /// A batch that was promised by `invariant` is missing. None: damage excuses it, and it is named; else
     /// what does not hold, and how.
     pub(super) fn judge_missing(

@@ -12,6 +12,10 @@ pub struct Seen {
     pub acked: u64,
     /// Batches read by consumers.
     pub polled: u64,
+    /// Fetches that began behind the damage they were asked for.
+    pub passed_over: u64,
+    /// Batches without records that moved a consumer over damage at a log's end.
+    pub stepped_over: u64,
     /// Batches read after recoveries.
     pub recovered: u64,
     /// Batches of a life that its recovery did not find.

@@ -20,7 +20,8 @@ use ringway_client::native::NativeSession;
 use ringway_partition::topic_config::TopicConfig;
 use ringway_wire::ids::LogKey;
 
-pub(super) fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
+/// `skips` is a stream of its own: the seeds stay as they were but for what readers get where damage lies.
+pub(super) fn make_topics(rng: &mut Rng, skips: &mut Rng, control: &mut Control) -> Vec<Target> {
     let mut targets = Vec::new();
     let topics = rng.within(1, 3);
     for number in 0..topics {
@@ -33,6 +34,7 @@ pub(super) fn make_topics(rng: &mut Rng, control: &mut Control) -> Vec<Target> {
         }
         let log_append_time = rng.percent(15);
         config.log_append_time = log_append_time;
+        config.skip_quarantined = skips.percent(40);
         let topic = format!("topic-{number}");
         let count = u32::try_from(partitions).unwrap_or(1);
         let topic_id = control.insert(&topic, count, config, false);

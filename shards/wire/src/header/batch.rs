@@ -385,6 +385,29 @@ pub struct Line {
     pub leader_epoch: i32,
 }
 
+impl Line {
+    /// Of a frame on its way to a client: without evidence about a disk.
+    #[must_use]
+    pub const fn delivered(topic_id: u64, partition: u32, correlation: u64) -> Line {
+        Line {
+            encoding: Encoding::Unspecified,
+            kind: Kind::Deliver,
+            flags: 0,
+            frame_len: HEADER_LEN_U32,
+            append_time_ns: 0,
+            topic_id,
+            partition,
+            log_epoch: 0,
+            prev_crc: 0,
+            prev_frame_len: 0,
+            flushed_upto: 0,
+            correlation,
+            base_offset: 0,
+            leader_epoch: 0,
+        }
+    }
+}
+
 /// Writes the native line over bytes 0..67 and patches baseOffset and partitionLeaderEpoch; bytes 75..79
 /// and 83..128 stay. Stores `header_crc` XOR `secret` (0 for frames that travel) and returns the **plain**
 /// CRC: that is the next frame's `prev_crc`, so a chain can be followed without knowing where it is stored.

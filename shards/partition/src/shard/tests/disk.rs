@@ -55,6 +55,17 @@ impl Disk {
         self.contents[content][at + skip] ^= 1;
     }
 
+    /// Every segment of `log` is cut to nothing.
+    pub(super) fn empty_segments(&mut self, log: LogKey) {
+        let of_log = self.names.iter().filter(|(name, _)| name.log == log);
+        of_log.for_each(|(_, content)| self.contents[*content].clear());
+    }
+
+    /// Puts another body into a small file.
+    pub(super) fn put_small(&mut self, file: SmallFile, body: Vec<u8>) {
+        self.small.insert(file, body);
+    }
+
     /// Carries out the requests of a turn, in order.
     pub(super) fn submit(
         &mut self,

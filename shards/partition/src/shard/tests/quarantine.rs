@@ -1,9 +1,12 @@
 //! What consumers get inside a damaged range (Q3), and what they are told about it.
 
 use super::world::{World, batch, part};
-use crate::request::{Reply, Request};
+use crate::request::{OffsetAt, Reply, Request};
+use ringway_log::io::SmallFile;
+use ringway_log::repair::quarantine_body;
 use ringway_wire::batch_writer::BatchOptions;
 use ringway_wire::error_code::ErrorCode;
+use ringway_wire::header::BatchHeader;
 use ringway_wire::ids::{LogKey, shard_of};
 
 /// Four batches of three records on shard `shards - 1`; after a restart the second one is damaged.
@@ -58,19 +61,88 @@ fn q3_skip_gives_the_next_readable_records_and_counts_the_gap() {
     }
 }
 
-#[test]
-fn q3_a_consumer_that_skips_to_the_end_waits_there() {
-    let (mut world, key) = damaged(1, &[("on_quarantine", "skip")]);
+/// Everything from offset 3 on is damaged.
+fn damaged_to_the_end(shards: u32, configs: &[(&str, &str)]) -> (World, LogKey) {
+    let (mut world, key) = damaged(shards, configs);
     world.disk.damage(key, &[0xD4, 0x0F, b'x'], 100);
     world.disk.damage(key, &[0xD6, 0x0F, b'x'], 100);
-    let request = world.fetch_request(vec![part(key, 3)], 1, 500);
-    let id = world.ask(0, request);
-    assert!(!world.is_answered(id), "nothing readable is left");
-    let options = BatchOptions::default();
-    world.produce(key, batch(options, world.wall_ms(), 1, 10));
-    assert_eq!(world.fetched(id)[0].offsets, [(12, 12)]);
-    assert_eq!(skipped(&world, 1), 9);
-    world.finish();
+    (world, key)
+}
+
+/// Records in all batches of a fetch.
+fn records(got: &[u8]) -> i32 {
+    let mut rest = got;
+    let mut records = 0;
+    while let Ok(header) = BatchHeader::access(rest) {
+        records += header.record_count();
+        rest = &rest[header.frame_len() as usize..];
+    }
+    records
+}
+
+#[test]
+fn q3_a_consumer_that_skips_to_the_end_is_moved_there_and_waits() {
+    for shards in [1, 2] {
+        let (mut world, key) = damaged_to_the_end(shards, &[("on_quarantine", "skip")]);
+        for (asked, counted) in [(3, 9), (7, 14)] {
+            let request = world.fetch_request(vec![part(key, asked)], 1, 500);
+            let id = world.ask(0, request);
+            let got = world.fetched(id).pop().expect("answered at once");
+            assert_eq!((got.code, got.offsets), (ErrorCode::None, vec![(asked, 11)]));
+            assert_eq!((records(&got.bytes), got.high_watermark), (0, 12));
+            assert_eq!(skipped(&world, shards), counted, "once for each answer");
+        }
+        assert_eq!(world.fetch(key, 0).offsets, [(0, 2)], "up to the damage");
+        let request = world.fetch_request(vec![part(key, 12)], 1, 500);
+        let id = world.ask(0, request);
+        assert!(!world.is_answered(id), "that is the end");
+        let options = BatchOptions::default();
+        world.produce(key, batch(options, world.wall_ms(), 1, 10));
+        assert_eq!(world.fetched(id)[0].offsets, [(12, 12)]);
+        let got = world.fetch(key, 5);
+        assert_eq!((got.offsets, skipped(&world, shards)), (vec![(12, 12)], 21));
+        world.finish();
+    }
+}
+
+#[test]
+fn q3_a_fetch_that_wants_more_than_the_step_gets_the_records_that_come_meanwhile() {
+    for shards in [1, 2] {
+        let (mut world, key) = damaged_to_the_end(shards, &[("on_quarantine", "skip")]);
+        let request = world.fetch_request(vec![part(key, 3)], 400, 500);
+        let id = world.ask(0, request);
+        assert!(!world.is_answered(id), "61 bytes are not 400");
+        let options = BatchOptions::default();
+        world.produce(key, batch(options, world.wall_ms(), 1, 500));
+        assert_eq!(world.fetched(id)[0].offsets, [(12, 12)]);
+        world.finish();
+    }
+}
+
+#[test]
+fn offsets_given_up_at_the_end_are_stepped_over_whatever_the_topic_says_of_damage() {
+    for (shards, action) in [(1, "stop"), (1, "skip"), (2, "stop")] {
+        let (mut world, key) = damaged_to_the_end(shards, &[("on_quarantine", action)]);
+        world.disk.empty_segments(key);
+        world.crash();
+        assert_eq!(world.fetch(key, 0).high_watermark, 12);
+        world.stop();
+        // As a repair leaves it: nothing is damaged any more, and the offsets are gone for good.
+        world.disk.put_small(SmallFile::Quarantine(key), quarantine_body());
+        world.crash();
+        for asked in [0, 5, 11] {
+            let got = world.fetch(key, asked);
+            assert_eq!((got.code, got.offsets), (ErrorCode::None, vec![(asked, 11)]));
+            assert_eq!(records(&got.bytes), 0);
+        }
+        assert_eq!(world.offset(key, OffsetAt::Latest).0, 12);
+        assert_eq!(world.offset(key, OffsetAt::Time(0)).0, -1);
+        let options = BatchOptions::default();
+        assert_eq!(world.produce(key, batch(options, world.wall_ms(), 1, 10)), 12);
+        assert_eq!(world.fetch(key, 5).offsets, [(12, 12)]);
+        assert_eq!(skipped(&world, shards), 0, "nothing was damaged");
+        world.finish();
+    }
 }
 
 #[test]
