@@ -2,11 +2,13 @@
 
 mod directory;
 mod export;
+mod findings;
 mod history;
 mod inspect;
 mod meta;
 mod quarantine;
 mod repair;
+mod topics;
 mod verify;
 
 use crate::refusal::Refusal;

@@ -337,6 +337,59 @@ def test_a_stray_segment_is_named_as_one_and_left_out_by_a_repair(gone_on):
         assert log(gone_on, "export", "--topic", "t").stdout.split(b"\n")[:-1] == AFTER
 
 
+def rows(broker, code):
+    found = {}
+    report = verify(broker, code=code)
+    for row in report["logs"]:
+        found[(row["topic"], row["gone"])] = [(one["kind"], one["offset"], one["until"]) for one in row["findings"]]
+    return report["metadata"], found
+
+
+def test_a_log_without_its_directory_is_missing_when_its_topic_exists(broker):
+    fill(broker, "t")
+    fill(broker, "deleted")
+    assert broker.stop() == 0
+    data = broker.directory / "data"
+    metastore = (data / "metastore.redb").read_bytes()
+    ours = sorted(data.glob("t/*/p/0"))[0]
+    assert rows(broker, 0)[1] == {("t", False): [], ("deleted", False): []}
+    shutil.rmtree(ours)
+    assert rows(broker, 1) == (None, {("t", True): [("missing", 0, BATCHES)], ("deleted", False): []})
+    assert b"t/0: missing: the whole directory" in log(broker, "export", code=1).stderr
+    assert b"the directory is gone" in log(broker, "inspect").stdout
+    assert b"1 would be repaired" in log(broker, "repair", "--dry-run").stderr and not ours.exists()
+    shutil.rmtree(data / "t")
+    gone = [("missing", 0, BATCHES)]
+    assert rows(broker, 1) == (None, {("t", True): gone, ("deleted", True): gone})
+    assert (data / "metastore.redb").read_bytes() == metastore, "read, never opened"
+    for body in (None, b"", metastore[:5000], bytes(len(metastore))):
+        (data / "metastore.redb").unlink()
+        if body is not None:
+            (data / "metastore.redb").write_bytes(body)
+        cause, found = rows(broker, 1)
+        assert "metastore.redb" in cause and found == {("", True): gone}
+        assert b"metastore.redb" in log(broker, "verify", code=1).stdout
+        assert b"2 logs are as they were" in log(broker, "repair", code=1).stderr and not (data / "t").exists()
+        if body is None:
+            (data / "metastore.redb").write_bytes(b"")
+    (data / "metastore.redb").write_bytes(metastore)
+    assert b"2 repaired" in log(broker, "repair").stderr
+    assert rows(broker, 0) == (None, {("t", False): [], ("deleted", False): []})
+    broker.start()
+    broker.kcat("-P", "-t", "t", data=b"after\n")
+    done = broker.kcat("-C", "-t", "t", "-p", "0", "-o", "beginning", "-c", "1", "-q", "-f", "%o %s")
+    assert done.stdout == b"%d after" % BATCHES, "no offset is given twice"
+    broker.cli("topic", "delete", "deleted")
+    broker.kill()
+    assert rows(broker, 0) == (None, {("t", False): []}), "nobody misses a topic that was deleted"
+    metastore = (data / "metastore.redb").read_bytes()
+    shutil.rmtree(data / "t")
+    assert list(rows(broker, 1)[1]) == [("t", True)]
+    assert (data / "metastore.redb").read_bytes() == metastore, "nor is it repaired after a crash"
+    shutil.rmtree(data / "checkpoints")
+    assert b"topic t: 1 of 1 partitions have no directory" in log(broker, "verify").stdout, "no more can be told"
+
+
 def test_a_lost_meta_is_refused_with_the_remedy_and_made_anew(stopped):
     meta = stopped.directory / "data" / "meta"
     whole = meta.read_bytes()

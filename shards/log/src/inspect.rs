@@ -4,15 +4,16 @@
 //! Not here: segments (`verify.rs`), reading files (the caller does).
 
 use crate::checkpoint;
-use crate::codec::Reader;
+use crate::codec::{Reader, Writer};
 use crate::directory::DirectoryFacts;
 use crate::event::QuarantineFacts;
 use crate::quarantine::Quarantine;
 use ringway_wire::ids::LogKey;
+use std::collections::BTreeMap;
 
 /// First bytes and version of `partition.meta`.
-pub(crate) const NAME_MAGIC: [u8; 4] = *b"RWPM";
-pub(crate) const NAME_VERSION: u16 = 1;
+const NAME_MAGIC: [u8; 4] = *b"RWPM";
+const NAME_VERSION: u16 = 1;
 
 /// What `partition.meta` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,17 @@ pub fn partition_name(body: &[u8]) -> Option<PartitionName> {
         uuid,
         key: LogKey { topic_id: from.u64()?, partition: from.u32()? },
     })
+}
+
+/// The body of `partition.meta`: names what a numbered directory is, should the metadata be lost.
+#[must_use]
+pub fn partition_meta(topic: &str, uuid: [u8; 16], key: LogKey) -> Vec<u8> {
+    let mut out = Writer::new(NAME_MAGIC, NAME_VERSION);
+    out.bytes(&uuid);
+    out.bytes(topic.as_bytes());
+    out.u64(key.topic_id);
+    out.u32(key.partition);
+    out.finish()
 }
 
 /// One checkpoint file's entry of a log.
@@ -82,6 +94,18 @@ pub fn checkpoint_lines(key: LogKey, facts: &DirectoryFacts) -> Vec<CheckpointLi
         }
     };
     checkpoint::entries_of(key, &files).into_iter().map(line).collect()
+}
+
+/// Every log that a readable checkpoint file tells of, in order, and whether one says that it holds offsets.
+#[must_use]
+pub fn checkpointed(facts: &DirectoryFacts) -> BTreeMap<LogKey, bool> {
+    let mut logs = BTreeMap::new();
+    for file in facts.checkpoints.iter().filter_map(|file| checkpoint::decode(&file.2)) {
+        for entry in file.entries {
+            *logs.entry(entry.key).or_default() |= entry.log_start < entry.end.offset;
+        }
+    }
+    logs
 }
 
 /// The checkpoint files that cannot be read: shard and generation.

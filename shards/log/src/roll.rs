@@ -5,11 +5,12 @@
 
 use crate::event::LogEvent;
 use crate::frame::{REGION, align_up};
-use crate::inspect::{NAME_MAGIC, NAME_VERSION};
+use crate::inspect::partition_meta;
 use crate::io::{Dir, EDQUOT, EFBIG, ENOSPC, Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::log::{Creating, Log, Phase, Roll};
 use crate::ops::LogOp;
 use crate::segment::{Segment, ZERO_BELOW_BYTES, first_extent};
+use crate::settings::LogSettings;
 use crate::turn::{Shared, Turn};
 
 /// How often a refused allocation is tried again.
@@ -222,7 +223,8 @@ impl Log {
             Phase::Creating(Creating::Segment) => {
                 if let Roll::Prepared(..) = self.roll {
                     self.phase = Phase::Creating(Creating::Meta);
-                    let body = partition_meta(self);
+                    let LogSettings { topic_name, topic_uuid, .. } = &self.settings;
+                    let body = partition_meta(topic_name, *topic_uuid, self.key);
                     let id = turn.id(self.slot, LogOp::PartitionMeta);
                     let file = SmallFile::PartitionMeta(self.key);
                     turn.ask(IoRequest::WriteSmall { id, file, body });
@@ -271,14 +273,4 @@ impl Log {
             LogEvent::Created { key, log_epoch }
         });
     }
-}
-
-/// `partition.meta`: names what a numbered directory is, should the metadata be lost.
-fn partition_meta(log: &Log) -> Vec<u8> {
-    let mut out = crate::codec::Writer::new(NAME_MAGIC, NAME_VERSION);
-    out.bytes(&log.settings.topic_uuid);
-    out.bytes(log.settings.topic_name.as_bytes());
-    out.u64(log.key.topic_id);
-    out.u32(log.key.partition);
-    out.finish()
 }

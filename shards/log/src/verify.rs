@@ -268,10 +268,10 @@ impl LogVerify {
         self.hashing = Some(Hashing { placed, from, digest, linked, unreadable: false });
     }
 
-    /// A log without any segment: whole only if it never held anything.
+    /// A log without any segment: whole only if no checkpoint tells of it, since every log that is live has one.
     fn nothing_left(&mut self) -> LogReport {
         let mut report = std::mem::take(&mut self.report);
-        if report.log_start < self.scan.w {
+        if self.table.is_some() {
             let (offset, until, segment) = (report.log_start, self.scan.w, report.log_start);
             let (kind, until_position) = (FindingKind::Missing, None);
             let gone = Finding { kind, segment, position: 0, until_position, offset, until };

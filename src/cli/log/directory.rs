@@ -1,10 +1,12 @@
 //! A stopped data directory as its tools see it: its lock, its facts, its logs, and how their bytes are read.
 
+use super::findings::finding_line;
+use super::topics::Topics;
 use crate::cli::progress::Progress;
 use crate::refusal::Refusal;
 use ringway_log::directory::{DirectoryFacts, META_REMEDY, checkpoint_name};
-use ringway_log::inspect::{PartitionName, partition_name};
-use ringway_log::verify::{FrameLine, LogReport, LogVerify, VerifyStep};
+use ringway_log::inspect::{checkpointed, partition_name};
+use ringway_log::verify::{Finding, FrameLine, LogReport, LogVerify, VerifyStep};
 use ringway_runtime::directory::LOCK_WAIT;
 use ringway_wire::ids::LogKey;
 use std::fs::{self, File};
@@ -19,8 +21,12 @@ pub(super) struct Stopped {
     pub(super) directory: PathBuf,
     /// What `meta` and the checkpoints say.
     pub(super) facts: DirectoryFacts,
-    /// Every log there is, in order.
+    /// Every log there is or must be, in order.
     pub(super) logs: Vec<FoundLog>,
+    /// Which topics exist; else what is wrong with the metadata store.
+    pub(super) topics: Result<Topics, String>,
+    /// What is odd, and no damage.
+    pub(super) notes: Vec<String>,
     /// None: somebody else holds it.
     held: Option<File>,
 }
@@ -31,8 +37,12 @@ pub(super) struct FoundLog {
     pub(super) key: LogKey,
     /// Its own directory.
     pub(super) directory: PathBuf,
-    /// What `partition.meta` calls it.
-    pub(super) name: Option<PartitionName>,
+    /// The topic's name, when somebody tells it.
+    pub(super) name: Option<String>,
+    /// `partition.meta` is whole.
+    pub(super) is_named: bool,
+    /// A checkpoint tells of it, and it has no directory.
+    pub(super) is_gone: bool,
     /// Base offset and file size, oldest first.
     pub(super) segments: Vec<(u64, u64)>,
     /// Body of its quarantine list, when it can be read.
@@ -40,15 +50,34 @@ pub(super) struct FoundLog {
 }
 
 impl FoundLog {
-    /// Topic and partition for people.
-    pub(super) fn title(&self) -> String {
-        let topic = self.name.as_ref().map_or("?", |name| name.topic.as_str());
-        format!("{topic}/{}", self.key.partition)
+    fn gone(directory: &Path, key: LogKey) -> FoundLog {
+        let topic = directory.join("t").join(key.topic_id.to_string());
+        let directory = topic.join("p").join(key.partition.to_string());
+        let (name, segments, list) = (None, Vec::new(), None);
+        FoundLog { key, directory, name, is_named: false, is_gone: true, segments, list }
     }
 
-    /// Topic name; empty when `partition.meta` does not tell.
+    /// Topic and partition for people.
+    pub(super) fn title(&self) -> String {
+        format!("{}/{}", self.name.as_deref().unwrap_or("?"), self.key.partition)
+    }
+
+    /// Topic name; empty when neither the metadata store nor `partition.meta` tells.
     pub(super) fn topic(&self) -> &str {
-        self.name.as_ref().map_or("", |name| name.topic.as_str())
+        self.name.as_deref().unwrap_or_default()
+    }
+
+    /// One finding as a line.
+    pub(super) fn line(&self, finding: &Finding) -> String {
+        if self.is_gone {
+            let Finding { offset, until, .. } = finding;
+            let (kind, directory) = (finding.kind.name(), self.directory.display());
+            return format!(
+                "{kind}: the whole directory {directory}, offsets {offset}..{until} and what was written after the \
+                 newest checkpoint"
+            );
+        }
+        finding_line(finding)
     }
 
     /// The file of a segment.
@@ -101,9 +130,32 @@ impl Stopped {
 
     /// Looks once more at a directory that the caller has locked.
     pub(super) fn look(directory: &Path) -> Result<Stopped, Refusal> {
-        let logs = find_logs(directory)?;
+        let mut logs = find_logs(directory)?;
         let facts = facts(directory, logs.iter().map(|log| log.key).collect())?;
-        Ok(Stopped { directory: directory.to_owned(), facts, logs, held: None })
+        let topics = Topics::read(directory);
+        for (key, holds) in checkpointed(&facts) {
+            // A topic that was deleted may still stand in a checkpoint.
+            let wanted = topics.as_ref().map_or(holds, |topics| topics.has(key));
+            if wanted && logs.iter().all(|log| log.key != key) {
+                logs.push(FoundLog::gone(directory, key));
+            }
+        }
+        logs.sort_unstable_by_key(|log| log.key);
+        let mut notes = Vec::new();
+        if let Ok(topics) = &topics {
+            for log in &mut logs {
+                log.name = topics.name(log.key.topic_id).map(str::to_owned).or(log.name.take());
+            }
+            notes = topics.without_logs(&logs.iter().map(|log| log.key).collect());
+        }
+        let directory = directory.to_owned();
+        Ok(Stopped { directory, facts, logs, topics, notes, held: None })
+    }
+
+    /// What is wrong with the metadata store: nobody misses it where no log ever was.
+    pub(super) fn metadata_finding(&self) -> Option<&str> {
+        let cause = self.topics.as_ref().err()?;
+        (!self.logs.is_empty()).then_some(cause.as_str())
     }
 
     /// Bytes of all logs chosen.
@@ -304,8 +356,10 @@ pub(super) fn find_logs(directory: &Path) -> Result<Vec<FoundLog>, Refusal> {
             segments.sort_unstable();
             let body = fs::read(directory.join("partition.meta")).unwrap_or_default();
             let (key, name) = (LogKey { topic_id, partition }, partition_name(&body));
+            let (is_named, is_gone) = (name.is_some(), false);
+            let name = name.map(|name| name.topic);
             let list = fs::read(directory.join("quarantine")).ok();
-            logs.push(FoundLog { key, directory, name, segments, list });
+            logs.push(FoundLog { key, directory, name, is_named, is_gone, segments, list });
         }
     }
     Ok(logs)

@@ -1,7 +1,6 @@
 //! `ringway log export`: every readable record of a stopped broker's logs, on stdout.
 
 use super::directory::{Choice, FoundLog, Segments, Stopped};
-use super::verify::finding_line;
 use crate::cli::consume::{self, Printer};
 use crate::cli::progress::Progress;
 use crate::refusal::{FAILED, Refusal};
@@ -48,7 +47,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let stopped = Stopped::open(&args.directory, &args.choice, false)?;
     let progress = Progress::new(Some(stopped.bytes() * 2), "records");
-    let (mut left, mut damaged) = (args.count, false);
+    let (mut left, mut damaged) = (args.count, stopped.metadata_finding().is_some());
+    if let Some(cause) = stopped.metadata_finding() {
+        progress.say(cause);
+    }
     for log in &stopped.logs {
         if left == Some(0) {
             break;
@@ -69,7 +71,7 @@ fn export(
 ) -> Result<bool, Refusal> {
     let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
     for finding in &report.findings {
-        progress.say(&format!("{}: {}", log.title(), finding_line(finding)));
+        progress.say(&format!("{}: {}", log.title(), log.line(finding)));
     }
     let mut printer = Printer::new(log.topic(), args.output, args.key, args.headers, *left);
     let mut segments = Segments::new(log);

@@ -1,8 +1,8 @@
 //! `ringway log inspect`: what lies in each log of a stopped broker, for people.
 
 use super::directory::{Choice, FoundLog, Stopped};
+use super::findings::finding_json;
 use super::quarantine;
-use super::verify::{finding_json, finding_line};
 use crate::cli::Output;
 use crate::cli::progress::Progress;
 use crate::cli::server::print;
@@ -62,6 +62,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         "start_counter": facts.start_counter,
         "checkpoints": facts.checkpoints.iter().map(|file| json!([file.0, file.1])).collect::<Vec<_>>(),
         "damaged_checkpoints": damaged_checkpoints(facts),
+        "metadata": stopped.metadata_finding(),
         "logs": views.iter().map(LogView::json).collect::<Vec<_>>(),
     });
     print(args.output, || table(&stopped, &views), &json);
@@ -107,6 +108,7 @@ impl LogView<'_> {
             "topic": self.log.topic(),
             "topic_id": self.log.key.topic_id,
             "partition": self.log.key.partition,
+            "gone": self.log.is_gone,
             "segments": self.log.segments.iter().map(segment).collect::<Vec<_>>(),
             "checkpoints": self.checkpoints.iter().map(checkpoint_json).collect::<Vec<_>>(),
             "quarantine": self.quarantine.as_ref().map(|list| {
@@ -128,6 +130,9 @@ impl LogView<'_> {
             log.key.topic_id,
             log.directory.display()
         )?;
+        if log.is_gone {
+            writeln!(text, "  the directory is gone: nothing but a checkpoint tells of it")?;
+        }
         for (base, bytes) in &log.segments {
             writeln!(text, "  segment {base:020}.seg  {bytes} bytes")?;
         }
@@ -165,7 +170,7 @@ impl LogView<'_> {
             writeln!(text, "  {}", frame_line(frame))?;
         }
         for finding in self.findings.iter().flatten() {
-            writeln!(text, "  {}", finding_line(finding))?;
+            writeln!(text, "  {}", log.line(finding))?;
         }
         Ok(())
     }
@@ -233,6 +238,9 @@ fn table(stopped: &Stopped, views: &[LogView<'_>]) -> String {
     for (shard, generation) in damaged_checkpoints(facts) {
         // Writing to a String cannot fail.
         writeln!(text, "checkpoints/shard-{shard}.{generation} is damaged").unwrap_or_default();
+    }
+    if let Some(cause) = stopped.metadata_finding() {
+        writeln!(text, "{cause}").unwrap_or_default();
     }
     for view in views {
         view.write(&mut text).unwrap_or_default();

@@ -1,9 +1,8 @@
 //! `ringway log repair`: writes damaged logs of a stopped broker anew from everything readable in them.
 
 use super::directory::{Choice, FoundLog, Segments, Stopped, aside, failed, refused, sync};
-use super::verify::finding_line;
 use crate::cli::progress::Progress;
-use crate::refusal::Refusal;
+use crate::refusal::{FAILED, Refusal};
 use ringway_log::repair::{NewSegment, Repair, Repaired, checkpoint_body, quarantine_body};
 use ringway_log::verify::{Finding, LogReport};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -55,22 +54,36 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     }
     let stopped = Stopped::open(&args.directory, &args.choice, true)?;
     let progress = Progress::new(Some(stopped.bytes()), "records checked");
-    let mut repaired = Vec::new();
-    let all = stopped.logs.iter().try_for_each(|log| {
-        repaired.extend(repair(args, &stopped, log, &progress)?);
-        Ok(())
-    });
-    // Whatever keeps one log from being repaired, those done before it are told of.
+    if let Some(cause) = stopped.metadata_finding() {
+        progress.say(cause);
+    }
+    let (mut repaired, mut failures) = (Vec::new(), Vec::new());
+    for log in &stopped.logs {
+        match repair(args, &stopped, log, &progress) {
+            Ok(plan) => repaired.extend(plan),
+            Err(refusal) => {
+                progress.say(&format!("{}: not repaired: {}", log.title(), refusal.text));
+                failures.push(refusal);
+            }
+        }
+    }
     if !args.dry_run && !repaired.is_empty() {
         write_checkpoints(&stopped, &repaired)?;
+        let after = Stopped::look(&args.directory)?;
         for plan in &repaired {
-            confirm(&args.directory, plan, &progress)?;
+            confirm(&after, plan, &progress)?;
         }
     }
     progress.finish();
     let done = if args.dry_run { "would be repaired" } else { "repaired" };
     progress.say(&format!("{} logs looked at, {} {done}", stopped.logs.len(), repaired.len()));
-    all.map(|()| ExitCode::SUCCESS)
+    match failures.first() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(first) => {
+            let text = format!("{} logs are as they were before", failures.len());
+            Err(Refusal { code: first.code, text })
+        }
+    }
 }
 
 /// Repairs a log when there is something to repair.
@@ -84,8 +97,13 @@ fn repair(
     if !report.findings.iter().any(|finding| is_repairable(log, &report, finding)) {
         return Ok(None);
     }
+    if let (true, Err(cause)) = (log.is_gone, &stopped.topics) {
+        let text =
+            format!("{}: its directory is gone, and so may its topic be: {cause}", log.title());
+        return Err(Refusal { code: FAILED, text });
+    }
     for finding in report.findings.iter().filter(|finding| finding.is_damage()) {
-        progress.say(&format!("{}: {}", log.title(), finding_line(finding)));
+        progress.say(&format!("{}: {}", log.title(), log.line(finding)));
     }
     let plan = plan(stopped, log, report, progress)?;
     progress.say(&format!(
@@ -95,8 +113,9 @@ fn repair(
         plan.written.len(),
         plan.kept.len()
     ));
-    if !args.dry_run {
-        let aside = exchange(stopped, log, &plan)?;
+    if !args.dry_run
+        && let Some(aside) = exchange(stopped, log, &plan)?
+    {
         progress.say(&format!("{}: the old files are in {}", log.title(), aside.display()));
     }
     Ok(Some(plan))
@@ -125,8 +144,13 @@ fn plan(
 }
 
 /// Writes the log anew beside the old one and lets them change places. Where the old one is then.
-fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBuf, Refusal> {
+fn exchange(
+    stopped: &Stopped,
+    log: &FoundLog,
+    plan: &Repaired,
+) -> Result<Option<PathBuf>, Refusal> {
     let parent = log.directory.parent().unwrap_or(&stopped.directory);
+    make(&stopped.directory, parent)?;
     let anew = parent.join(format!("{}.repaired", log.key.partition));
     // Left by a repair that was cut off before the exchange.
     match fs::remove_dir_all(&anew) {
@@ -142,23 +166,43 @@ fn exchange(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBu
         keep_segment(&anew, log, *base, plan.kept.last() == Some(base))?;
     }
     let (name, meta) = ("partition.meta", log.directory.join("partition.meta"));
-    if meta.exists() {
+    if log.is_named {
         copy(&meta, &anew.join(name))?;
+    } else if let Some(body) =
+        stopped.topics.as_ref().ok().and_then(|topics| topics.partition_meta(log.key))
+    {
+        write(&anew.join(name), &body)?;
     }
-    let list = anew.join("quarantine");
-    fs::write(&list, quarantine_body())
-        .and_then(|()| File::open(&list)?.sync_all())
-        .map_err(|cause| failed(&list, &cause))?;
+    write(&anew.join("quarantine"), &quarantine_body())?;
     sync(&anew)?;
     sync(parent)?;
     // Under the name that the old files keep: no repair that is cut off takes them for what it left itself.
     let aside = aside(parent, &log.key.partition.to_string());
-    renameat_with(CWD, &anew, CWD, &aside, RenameFlags::NOREPLACE)
-        .map_err(|cause| failed(&aside, &cause))?;
-    renameat_with(CWD, &aside, CWD, &log.directory, RenameFlags::EXCHANGE)
-        .map_err(|cause| failed(&log.directory, &cause))?;
+    let place = if log.is_gone { &log.directory } else { &aside };
+    renameat_with(CWD, &anew, CWD, place, RenameFlags::NOREPLACE)
+        .map_err(|cause| failed(place, &cause))?;
+    if !log.is_gone {
+        renameat_with(CWD, &aside, CWD, &log.directory, RenameFlags::EXCHANGE)
+            .map_err(|cause| failed(&log.directory, &cause))?;
+    }
     sync(parent)?;
-    Ok(aside)
+    Ok((!log.is_gone).then_some(aside))
+}
+
+/// Makes what is missing of the way from `root` to a directory, durably.
+fn make(root: &Path, directory: &Path) -> Result<(), Refusal> {
+    if directory.is_dir() || directory == root {
+        return Ok(());
+    }
+    let parent = directory.parent().unwrap_or(root);
+    make(root, parent)?;
+    fs::create_dir(directory).map_err(|cause| failed(directory, &cause))?;
+    sync(parent)
+}
+
+fn write(path: &Path, body: &[u8]) -> Result<(), Refusal> {
+    let written = fs::write(path, body).and_then(|()| File::open(path)?.sync_all());
+    written.map_err(|cause| failed(path, &cause))
 }
 
 fn write_segment(
@@ -211,10 +255,10 @@ fn write_checkpoints(stopped: &Stopped, repaired: &[Repaired]) -> Result<(), Ref
 }
 
 /// Reads a repaired log once more: it must be whole, and hold what was readable before.
-fn confirm(directory: &Path, plan: &Repaired, progress: &Progress) -> Result<(), Refusal> {
-    let stopped = Stopped::look(directory)?;
+fn confirm(stopped: &Stopped, plan: &Repaired, progress: &Progress) -> Result<(), Refusal> {
     let Some(log) = stopped.logs.iter().find(|log| log.key == plan.key()) else {
-        return Err(refused(directory, &format!("log {} is gone after its repair", plan.key())));
+        let text = format!("log {} is gone after its repair", plan.key());
+        return Err(refused(&stopped.directory, &text));
     };
     let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
     let whole = report.findings.iter().all(|finding| !is_repairable(log, &report, finding));

@@ -1,13 +1,14 @@
 //! `ringway log verify`: reads a stopped data directory from its first byte to its last, changes nothing.
 
 use super::directory::{Choice, FoundLog, Segments, Stopped};
+use super::findings::finding_json;
 use super::history::{Answer, History};
 use crate::cli::Output;
 use crate::cli::progress::Progress;
 use crate::cli::server::print;
 use crate::refusal::{FAILED, Refusal};
 use ringway_log::inspect::damaged_checkpoints;
-use ringway_log::verify::{Finding, FindingKind, LogReport};
+use ringway_log::verify::{Finding, LogReport};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ then the newest checkpoint must agree with what was found. Nothing is changed.
 
 What the broker does not serve is named, too: a loss behind which the log went on, and records that are readable
 again but stand in its list of damaged ranges (`unserved`). Only `ringway log repair` gives a loss up for good.
-Without that list every recorded gap is named, as the next start of the broker will.
+Without that list every recorded gap is named, as the next start of the broker will. A log without a directory is
+missing when a checkpoint tells of it and `metastore.redb` has its topic; that file is read and not changed.
 
 A torn tail is what a crash leaves of writes that were never acknowledged: it is named and no damage.
 With --history every acknowledged record of the file must be there, at its offset, with its own content.
@@ -65,11 +67,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     let json = json!({
         "logs": reports.iter().map(|(log, report)| row(log, report)).collect::<Vec<_>>(),
         "damaged_checkpoints": checkpoints,
+        "metadata": stopped.metadata_finding(),
+        "notes": stopped.notes,
         "history": answer.as_ref().map(Answer::json),
     });
-    print(args.output, || table(&reports, &checkpoints, answer.as_ref()), &json);
+    print(args.output, || table(&stopped, &reports, answer.as_ref()), &json);
     let damaged = reports.iter().flat_map(|(_, report)| &report.findings).any(Finding::is_damage);
-    let sound = !damaged && answer.is_none_or(|answer| answer.is_clean());
+    let sound = !damaged
+        && stopped.metadata_finding().is_none()
+        && answer.is_none_or(|answer| answer.is_clean());
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
@@ -97,52 +103,12 @@ fn check(
     Ok(report)
 }
 
-/// One finding as JSON.
-pub(super) fn finding_json(finding: &Finding) -> Value {
-    json!({
-        "kind": finding.kind.name(),
-        "damage": finding.is_damage(),
-        "segment": finding.segment,
-        "position": finding.position,
-        "until_position": finding.until_position,
-        "offset": finding.offset,
-        "until": finding.until,
-    })
-}
-
-/// One finding as a line.
-pub(super) fn finding_line(finding: &Finding) -> String {
-    let Finding { segment, position, offset, until, .. } = finding;
-    let (kind, file) = (finding.kind.name(), format!("{segment:020}.seg"));
-    let place = format!("{kind}: {file} at byte {position}, offsets {offset}..{until}");
-    match finding.kind {
-        FindingKind::GivenUp => {
-            format!("{place}: the log goes on behind them, and the broker names them lost")
-        }
-        FindingKind::Unserved => {
-            format!(
-                "{place} are readable, but named damaged before: a repair has the broker serve them again"
-            )
-        }
-        FindingKind::Stray => format!(
-            "{kind}: {file} holds nothing of this log and stands inside another segment's offsets: a repair leaves \
-             it out"
-        ),
-        FindingKind::TornTail
-        | FindingKind::Header
-        | FindingKind::Payload
-        | FindingKind::Place
-        | FindingKind::Missing
-        | FindingKind::Unreadable
-        | FindingKind::Checkpoint => place,
-    }
-}
-
 fn row(log: &FoundLog, report: &LogReport) -> Value {
     json!({
         "topic": log.topic(),
         "topic_id": log.key.topic_id,
         "partition": log.key.partition,
+        "gone": log.is_gone,
         "segments": log.segments.len(),
         "batches": report.batches,
         "records": report.records,
@@ -155,11 +121,7 @@ fn row(log: &FoundLog, report: &LogReport) -> Value {
     })
 }
 
-fn table(
-    reports: &[(&FoundLog, LogReport)],
-    checkpoints: &[(u32, u64)],
-    answer: Option<&Answer>,
-) -> String {
+fn table(stopped: &Stopped, reports: &[(&FoundLog, LogReport)], answer: Option<&Answer>) -> String {
     let width = reports.iter().map(|(log, _)| log.title().len()).max().unwrap_or(0).max(3);
     let mut text = format!(
         "{:<width$}  {:>8}  {:>8}  {:>10}  {:>12}  {:>14}  {}\n",
@@ -181,14 +143,17 @@ fn table(
         )
         .unwrap_or_default();
         for finding in &report.findings {
-            writeln!(text, "    {}", finding_line(finding)).unwrap_or_default();
+            writeln!(text, "    {}", log.line(finding)).unwrap_or_default();
         }
     }
-    for (shard, generation) in checkpoints {
+    for (shard, generation) in damaged_checkpoints(&stopped.facts) {
         let text = &mut text;
         let remedy = "recovery passes it over and scans more";
         writeln!(text, "checkpoints/shard-{shard}.{generation} is damaged: {remedy}")
             .unwrap_or_default();
+    }
+    for line in stopped.notes.iter().map(String::as_str).chain(stopped.metadata_finding()) {
+        writeln!(text, "{line}").unwrap_or_default();
     }
     let findings = reports.iter().flat_map(|(_, report)| &report.findings);
     let damaged = findings.clone().filter(|finding| finding.is_damage()).count();

@@ -1,8 +1,10 @@
 //! The store of a lone node: one redb file, one durable commit per transaction.
 
 use super::store::{Event, Expect, MetaStore, Op, Outcome, Page, Row, StoreError, Txn, Watched};
+use redb::backends::InMemoryBackend;
 use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    Database, Durability, ReadableDatabase, ReadableTable, StorageBackend as _, TableDefinition,
+    WriteTransaction,
 };
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,18 @@ impl LocalStore {
     pub(crate) fn open(path: &Path) -> Result<LocalStore, StoreError> {
         let database = Database::create(path).map_err(|cause| failure(path, &cause))?;
         LocalStore::over(database, path)
+    }
+
+    /// Opens a copy of the file's bytes in memory: whatever is done to it, the file stays as it is.
+    ///
+    /// # Errors
+    /// These bytes are no store, or a damaged one.
+    pub(crate) fn open_copy(bytes: &[u8], path: &Path) -> Result<LocalStore, StoreError> {
+        let memory = InMemoryBackend::new();
+        let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, bytes));
+        filled.map_err(|cause| failure(path, &cause))?;
+        let database = Database::builder().create_with_backend(memory);
+        LocalStore::over(database.map_err(|cause| failure(path, &cause))?, path)
     }
 
     fn over(database: Database, path: &Path) -> Result<LocalStore, StoreError> {
@@ -325,6 +339,27 @@ mod tests {
         }
         let watched = Watched::Events { events: vec![], next: 2 };
         assert_eq!(store.watch("", 2), watched, "nothing is told as done");
+    }
+
+    #[test]
+    fn a_copy_tells_the_same_and_leaves_the_file_alone() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("metastore.redb");
+        let mut store = open(&directory);
+        let then = vec![Op::Put("a".to_owned(), b"1".to_vec())];
+        store.txn(&Txn { then, ..Txn::default() }).expect("commits");
+        // As a crash leaves it: not yet closed.
+        let whole = std::fs::read(&path).expect("reads");
+        let copy = LocalStore::open_copy(&whole, &path).expect("opens");
+        assert_eq!(copy.range("", None, 10).expect("reads").rows.len(), 1);
+        assert_eq!(std::fs::read(&path).expect("reads"), whole);
+        for at in (0..whole.len()).step_by(4096) {
+            let mut torn = whole.clone();
+            torn[at..at + 4096].fill(0xa5);
+            // Told or refused, and no panic.
+            drop(LocalStore::open_copy(&torn, &path).and_then(|copy| copy.range("", None, 10)));
+        }
+        assert!(LocalStore::open_copy(&whole[..whole.len() / 2], &path).is_err());
     }
 
     #[test]

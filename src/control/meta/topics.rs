@@ -21,7 +21,8 @@ const ATTEMPTS_MAX: u32 = 5;
 const SLOT_PREFIX: &str = "topic-slot/";
 const TOPIC_ID_NEXT: &str = "topic-id/next";
 const PRODUCER_ID_NEXT: &str = "producer-id/next";
-const VERSION: &str = "version";
+/// Row that every store has from its first start on.
+pub(crate) const VERSION: &str = "version";
 
 /// Identity of the cluster, written once.
 #[derive(Debug, Serialize, Deserialize)]
