@@ -3,25 +3,21 @@
 use super::from::From;
 use super::server::{Connection, Server, unexpected};
 use crate::refusal::{FAILED, Refusal};
-use bytes::Bytes;
 use clap::ValueEnum;
-use ringway_client::native::{At, Fetch, ListOffsets, NamedOffset, NativeReply, TopicMetadata};
+use reader::{Brought, Reader};
+use ringway_client::native::{At, ListOffsets, NamedOffset, NativeReply, TopicMetadata};
 use ringway_client::records;
-use ringway_wire::error_code::ErrorCode;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::time::Instant;
 
 mod print;
+mod reader;
 
 pub(super) use print::Printer;
 
-/// Bytes of one fetch at most.
-const FETCH_BYTES: u32 = 1 << 20;
-/// How long the broker may hold a fetch for which it has nothing.
-const WAIT_MS: u32 = 1_000;
-/// The same where several partitions share a connection and answer in turn.
-const WAIT_SHARED_MS: u32 = 100;
 /// Fetches read ahead of printing.
 const FETCHES_AHEAD: usize = 16;
 
@@ -71,34 +67,40 @@ struct Place {
     next: u64,
     /// Not beyond this offset.
     upto: Option<u64>,
+    /// When the broker first gave nothing although there is more.
+    stands_since: Option<Instant>,
 }
 
-/// What a connection's thread brings.
-type Brought = Result<(u32, u64, Bytes), Refusal>;
-
-/// Prints until the end that was asked for.
+/// Prints until the end that was asked for; partitions that cannot be read make it a failure, not an end.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Refusal> {
     let mut connection = args.server.connect()?;
     let topic = connection.topic(&args.topic)?;
-    let places = places(&mut connection, &topic, &args)?;
+    let (places, beyond) = places(&mut connection, &topic, &args)?;
     let mut printer = Printer::new(&args.topic, args.output, args.key, args.headers, args.count);
     if args.count == Some(0) {
         return Ok(ExitCode::SUCCESS);
     }
+    beyond.iter().for_each(|why| complain(why));
     let brought = start_readers(&args.server, &topic, places)?;
-    print_all(&brought, &mut printer)?;
-    Ok(ExitCode::SUCCESS)
+    let whole = print_all(&brought, &mut printer)?;
+    Ok(if whole && beyond.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// Where each wanted partition begins and, without following, ends.
+/// One line about a partition.
+fn complain(why: &str) {
+    // A closed stderr is nobody's business.
+    drop(writeln!(std::io::stderr().lock(), "ringway: {why}"));
+}
+
+/// Where each wanted partition begins and, without following, ends; and why others have nothing to begin at.
 fn places(
     connection: &mut Connection,
     topic: &TopicMetadata,
     args: &Args,
-) -> Result<BTreeMap<u32, Place>, Refusal> {
+) -> Result<(BTreeMap<u32, Place>, Vec<String>), Refusal> {
     let all = topic.partitions.iter().map(|row| row.partition);
     let wanted = if args.partitions.is_empty() { all.collect() } else { args.partitions.clone() };
-    let mut places = BTreeMap::new();
+    let (mut places, mut beyond) = (BTreeMap::new(), Vec::new());
     for partition in wanted {
         if partition as usize >= topic.partitions.len() {
             let count = topic.partitions.len();
@@ -114,11 +116,16 @@ fn places(
             // Nothing that young: then what comes from now on.
             Ok(at) => ask(at)?.unwrap_or(latest),
         };
-        if upto.is_none_or(|upto| next < upto) {
-            places.insert(partition, Place { next, upto });
+        if next > latest {
+            let name = &topic.name;
+            beyond.push(format!(
+                "{name}/{partition}: offset {next} is beyond the end: the next record gets {latest}"
+            ));
+        } else if upto.is_none_or(|upto| next < upto) {
+            places.insert(partition, Place { next, upto, stands_since: None });
         }
     }
-    Ok(places)
+    Ok((places, beyond))
 }
 
 fn offset_at(
@@ -147,8 +154,14 @@ fn start_readers(
     let (bring, brought) = sync_channel(FETCHES_AHEAD);
     for (address, places) in by_address {
         let connection = server.connect_shard(address)?;
-        let reader =
-            Reader { connection, topic_id: topic.topic_id, asked: BTreeMap::new(), places };
+        let reader = Reader {
+            connection,
+            topic: topic.name.clone(),
+            topic_id: topic.topic_id,
+            timeout: server.timeout,
+            asked: BTreeMap::new(),
+            places,
+        };
         let bring = bring.clone();
         std::thread::Builder::new()
             .name("reader".to_owned())
@@ -158,109 +171,9 @@ fn start_readers(
     Ok(brought)
 }
 
-/// One connection with a fetch in flight for each of its partitions.
-struct Reader {
-    connection: Connection,
-    topic_id: u64,
-    /// Partition by correlation.
-    asked: BTreeMap<u64, u32>,
-    places: BTreeMap<u32, Place>,
-}
-
-impl Reader {
-    fn run(mut self, bring: &SyncSender<Brought>) {
-        if let Err(refusal) = self.read(bring) {
-            // The printer may have had enough already.
-            drop(bring.send(Err(refusal)));
-        }
-    }
-
-    fn read(&mut self, bring: &SyncSender<Brought>) -> Result<(), Refusal> {
-        let partitions: Vec<u32> = self.places.keys().copied().collect();
-        for partition in partitions {
-            self.ask(partition)?;
-        }
-        while !self.asked.is_empty() {
-            self.connection.flush()?;
-            let reply = self.connection.reply()?;
-            let correlation = reply.correlation();
-            let partition = self.asked.remove(&correlation).ok_or_else(|| unexpected(&reply))?;
-            match reply {
-                NativeReply::Fetched { frames, .. } => {
-                    let from = self.places.get(&partition).map_or(0, |place| place.next);
-                    let more = self.advance(partition, &frames)?;
-                    if !frames.is_empty() && bring.send(Ok((partition, from, frames))).is_err() {
-                        return Ok(());
-                    }
-                    if more {
-                        self.ask(partition)?;
-                    }
-                }
-                NativeReply::Error { code: ErrorCode::OffsetOutOfRange, .. } => {
-                    self.ask_start(partition)?;
-                }
-                NativeReply::Offset { reply, .. } => self.begin_anew(partition, reply.offset)?,
-                NativeReply::Error { code, message, .. } => {
-                    let text = format!("partition {partition}: {message} ({})", code.name());
-                    return Err(Refusal { code: FAILED, text });
-                }
-                reply => return Err(unexpected(&reply)),
-            }
-        }
-        Ok(())
-    }
-
-    fn ask(&mut self, partition: u32) -> Result<(), Refusal> {
-        let Some(place) = self.places.get(&partition) else { return Ok(()) };
-        let wait_ms_max = if self.places.len() > 1 { WAIT_SHARED_MS } else { WAIT_MS };
-        let request = Fetch {
-            topic_id: self.topic_id,
-            partition,
-            offset: place.next,
-            bytes_max: FETCH_BYTES,
-            bytes_min: 1,
-            wait_ms_max,
-        };
-        let correlation = self.connection.queue(|session, out| session.fetch(out, &request))?;
-        self.asked.insert(correlation, partition);
-        Ok(())
-    }
-
-    /// Moves behind `frames`; whether there is more to fetch.
-    fn advance(&mut self, partition: u32, frames: &[u8]) -> Result<bool, Refusal> {
-        let Some(place) = self.places.get_mut(&partition) else { return Ok(false) };
-        for frame in records::frames(frames) {
-            let (header, _) = frame.map_err(|error| Refusal::failed("fetched frame", &error))?;
-            let end = header.last_offset().map_or(0, |last| last.saturating_add(1));
-            place.next = place.next.max(end);
-        }
-        Ok(place.upto.is_none_or(|upto| place.next < upto))
-    }
-
-    /// Retention took the offset away, or it was never there.
-    fn ask_start(&mut self, partition: u32) -> Result<(), Refusal> {
-        let at = At::Named(NamedOffset::Earliest);
-        let request = ListOffsets { topic_id: self.topic_id, partition, at };
-        let correlation =
-            self.connection.queue(|session, out| session.list_offsets(out, &request))?;
-        self.asked.insert(correlation, partition);
-        Ok(())
-    }
-
-    /// On from what is kept, if that lies ahead.
-    fn begin_anew(&mut self, partition: u32, start: i64) -> Result<(), Refusal> {
-        let Some(place) = self.places.get_mut(&partition) else { return Ok(()) };
-        let start = u64::try_from(start).unwrap_or(0);
-        if start <= place.next {
-            let text = format!("partition {partition} has no offset {} yet", place.next);
-            return Err(Refusal { code: FAILED, text });
-        }
-        place.next = start;
-        self.ask(partition)
-    }
-}
-
-fn print_all(brought: &Receiver<Brought>, printer: &mut Printer) -> Result<(), Refusal> {
+/// Whether every partition was read as far as was asked for.
+fn print_all(brought: &Receiver<Brought>, printer: &mut Printer) -> Result<bool, Refusal> {
+    let mut whole = true;
     loop {
         let next = match brought.try_recv() {
             Ok(next) => next,
@@ -268,7 +181,7 @@ fn print_all(brought: &Receiver<Brought>, printer: &mut Printer) -> Result<(), R
             Err(TryRecvError::Empty) => {
                 // Nothing is on its way: what was printed should be seen.
                 if printer.flush().is_err() {
-                    return Ok(());
+                    return Ok(whole);
                 }
                 match brought.recv() {
                     Ok(next) => next,
@@ -276,7 +189,18 @@ fn print_all(brought: &Receiver<Brought>, printer: &mut Printer) -> Result<(), R
                 }
             }
         };
-        let (partition, from, frames) = next?;
+        let (partition, from, frames) = match next {
+            Brought::Frames(partition, from, frames) => (partition, from, frames),
+            Brought::Stopped(why) => {
+                complain(&why);
+                whole = false;
+                continue;
+            }
+            Brought::Lost(refusal) => {
+                drop(printer.flush());
+                return Err(refusal);
+            }
+        };
         for frame in records::frames(&frames) {
             let (_, view) = frame.map_err(|error| Refusal::failed("fetched frame", &error))?;
             let mut written = Ok(true);
@@ -291,7 +215,7 @@ fn print_all(brought: &Receiver<Brought>, printer: &mut Printer) -> Result<(), R
                 Ok(true) => {}
                 // Enough printed, or nobody reads any more.
                 Ok(false) => break,
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(whole),
             }
         }
         if printer.done() {
@@ -299,5 +223,5 @@ fn print_all(brought: &Receiver<Brought>, printer: &mut Printer) -> Result<(), R
         }
     }
     drop(printer.flush());
-    Ok(())
+    Ok(whole)
 }
