@@ -12,6 +12,12 @@ pub(crate) struct Life {
     pub(crate) previous_end: u64,
 }
 
+impl Life {
+    fn ends_gap(&self, o: u64, base: u64) -> bool {
+        self.start == base && self.start > o && self.previous_end <= o
+    }
+}
+
 /// Lives in order of start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LifeTable(Vec<Life>);
@@ -74,10 +80,12 @@ impl LifeTable {
 
     /// Whether the offsets from `o` to `base` were never given to anybody, says the table.
     pub(crate) fn is_gap(&self, o: u64, base: u64, epoch: u32) -> bool {
-        let fits = |life: &Life| {
-            life.start == base && life.start > o && life.epoch == epoch && life.previous_end <= o
-        };
-        self.0.iter().any(fits)
+        self.0.iter().any(|life| life.epoch == epoch && life.ends_gap(o, base))
+    }
+
+    /// Whether a recorded gap goes from `o` to `base`, whoever goes on behind it.
+    pub(crate) fn ends_gap(&self, o: u64, base: u64) -> bool {
+        self.0.iter().any(|life| life.ends_gap(o, base))
     }
 
     /// Where the recorded gap that holds `offset` ends.

@@ -144,6 +144,15 @@ impl View<'_> {
         Ok((linked && fits).then_some(placed))
     }
 
+    /// Where the log goes on in the next segment when no frame says so: nothing of it is missing between the
+    /// end of this segment and the name of the next, or a recorded gap alone.
+    pub(crate) fn next_segment(&self, at: &At) -> Option<At> {
+        let after = self.segments.get(at.si + 1)?;
+        let gap = self.rules.table.is_some_and(|table| table.ends_gap(at.o, after.base));
+        let (si, o, any) = (at.si + 1, after.base, at.any || gap);
+        (after.base == at.o || gap).then_some(At { si, p: 0, o, any, ..*at })
+    }
+
     /// The next acceptable frame: at the end of the one before, at the next block, or first in the next
     /// segment; the higher log_epoch wins.
     pub(crate) fn next(&self, at: &At) -> Result<Option<Placed>, Missing> {

@@ -69,7 +69,6 @@ impl Log {
         (segment.end_position, segment.end_offset) = (position, offset);
         self.epoch = self.table.greatest_epoch().max(self.epoch) + 1;
         self.table.push(self.epoch, offset, offset.min(previous_end));
-        self.quarantine.truncate(offset);
         self.snapshot.offset = self.snapshot.offset.min(offset);
         self.truncation = Some(Truncation::Checkpoints(2));
         turn.shared.checkpoint_urgent = true;
@@ -81,7 +80,11 @@ impl Log {
             Some(Truncation::Checkpoints(left)) if left > 1 => {
                 self.truncation = Some(Truncation::Checkpoints(left - 1));
             }
-            Some(Truncation::Checkpoints(_)) => self.truncation = Some(Truncation::Aside),
+            Some(Truncation::Checkpoints(_)) => {
+                // Not before: a cut would leave the log as it was, and ranges of it without their names.
+                self.quarantine.truncate(self.flushed.offset);
+                self.truncation = Some(Truncation::Aside);
+            }
             Some(Truncation::Wanted(_) | Truncation::Seeking(_) | Truncation::Aside) | None => {}
         }
     }

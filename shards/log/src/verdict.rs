@@ -207,13 +207,10 @@ impl Scan {
         if let Some((segment, position)) = passed {
             return Ok(self.short_of_the_stop(segment, position));
         }
-        // Nothing of this log is missing between the end of this segment and the name of the next.
-        if let Some(after) = view.segments.get(self.at.si + 1)
-            && after.base == self.at.o
+        if let Some(after) = view.next_segment(&self.at)
             && self.stop.is_none_or(|(segment, _)| segment > base)
         {
-            self.at.si += 1;
-            self.at.p = 0;
+            self.at = after;
             return self.step(view);
         }
         // Asked now, while the chunks of the break are in memory.

@@ -147,7 +147,9 @@ impl LogVerify {
         let reach = top.as_ref().map(|found| found.entry.bound).filter(|bound| *bound > 0);
         let start = segments.first().map_or(0, |segment| segment.base);
         let ends = vec![None; segments.len()];
-        let mark = top.as_ref().map(|found| found.entry.end).filter(|mark| mark.len > 0);
+        // At the very start of a segment, behind a gap, no frame ends.
+        let ends_a_frame = |mark: &Mark| mark.len > 0 && mark.position > 0;
+        let mark = top.as_ref().map(|found| found.entry.end).filter(ends_a_frame);
         let log_start = top.as_ref().map_or(start, |found| found.entry.log_start);
         let named = Named::new(list, top.as_ref().map(|found| &found.entry.table), log_start);
         LogVerify {

@@ -7,6 +7,7 @@ use crate::disk::{LOGS, SHARDS, Small};
 use crate::frame::{BLOCK, HEADER, SECTOR};
 use crate::life::{Life, tell};
 use crate::oracle::Sent;
+use crate::quarantine::Damaged;
 
 /// Sound batches that a block in a wrong place may cost, beside as many as stood in the two blocks: a batch
 /// at its new place may be served in the stead of those between, and its last one claims bytes of others.
@@ -17,6 +18,12 @@ impl Life {
     pub fn harm(&mut self) {
         if !self.disk.is_quiet() {
             return;
+        }
+        if self.profile.repair && self.rng.percent(50) {
+            self.repair();
+        }
+        if self.profile.ends && self.rng.percent(40) {
+            self.lose_an_end();
         }
         let times = match (self.profile.rot, self.profile.rots) {
             (_, true) => self.rng.range(1, 4),
@@ -125,6 +132,43 @@ impl Life {
             sent.segment == segment && sent.position < block + BLOCK && block < end
         };
         self.ledgers[log].sent.iter().filter(touches).count()
+    }
+
+    /// The last segment is cut off where one of its frames begins.
+    fn lose_an_end(&mut self) {
+        let log = usize::from(!self.rng.percent(80));
+        let Some(segment) = self.disk.logs[log].names.keys().next_back().copied() else { return };
+        let ledger = &self.ledgers[log];
+        let sent = ledger.sent[..ledger.submitted].iter().filter(|sent| sent.segment == segment);
+        let places: Vec<usize> = sent.map(|sent| sent.position).collect();
+        let back = 1 + self.rng.below(4);
+        let Some(at) = places.len().checked_sub(back).map(|n| places[n]) else { return };
+        self.ledgers[log].harmed = true;
+        let file = self.disk.file_mut(log, segment);
+        file.seen.truncate(at / BLOCK * BLOCK);
+        file.durable.clone_from(&file.seen);
+        tell!(self, "END LOST log{log} {segment}:{at}");
+    }
+
+    /// An operator gives up what the list names in recorded gaps: the list is without it from now on.
+    fn repair(&mut self) {
+        for log in 0..LOGS {
+            let lives = match self.disk.entries(log, false).first() {
+                Some(top) => top.entry.table.0.clone(),
+                None => continue,
+            };
+            let Some(mut list) = self.disk.logs[log].quarantine.get().cloned() else { continue };
+            let in_gap = |range: &Damaged| {
+                lives.iter().any(|life| life.previous_end <= range.from && range.to <= life.start)
+            };
+            let gone: Vec<Damaged> = list.0.extract_if(.., |range| in_gap(range)).collect();
+            for range in gone {
+                tell!(self, "GIVEN UP log{log} {range:?}");
+                self.ledgers[log].give_up(range.from, range.to);
+            }
+            self.disk.logs[log].quarantine.put(list);
+            self.disk.logs[log].quarantine.sync();
+        }
     }
 
     fn lose_a_small_file(&mut self) {

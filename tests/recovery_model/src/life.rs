@@ -578,8 +578,12 @@ impl Life {
                 if self.writing[shard] {
                     self.checkpoint(shard, false);
                 }
-                if mutant != Mutant::TruncatedListVolatile {
-                    self.disk.logs[log].quarantine.sync();
+                // Not before: a cut would leave the log as it was, and ranges of it without their names.
+                let file = &mut self.disk.logs[log].quarantine;
+                if let Some(mut list) = file.get().cloned() {
+                    list.truncate(self.logs[log].truncate_to);
+                    file.sync();
+                    file.put(list);
                 }
                 self.commit_truncation(log);
                 self.logs[log].truncation = Truncation::Aside;
@@ -597,6 +601,9 @@ impl Life {
             }
             Truncation::SyncAside => {
                 self.disk.logs[log].sync();
+                if mutant != Mutant::TruncatedListVolatile {
+                    self.disk.logs[log].quarantine.sync();
+                }
                 self.logs[log].truncation = Truncation::None;
                 tell!(self, "  log{log} truncation done");
             }
@@ -643,12 +650,6 @@ impl Life {
         let keep_later = self.settings.mutant == Mutant::LaterLivesStay;
         live.table.push(live.epoch, offset, offset, keep_later);
         (live.truncation, live.truncate_to, live.derived) = (Truncation::First, offset, false);
-        let file = &mut self.disk.logs[log].quarantine;
-        if let Some(mut list) = file.get().cloned() {
-            list.truncate(offset);
-            file.sync();
-            file.put(list);
-        }
         self.tally.truncations += 1;
         tell!(self, "  log{log} TRUNCATE to {offset}, epoch {}", self.logs[log].epoch);
     }

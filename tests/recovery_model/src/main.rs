@@ -31,7 +31,7 @@ use world::{Count, World};
 const USAGE: &str = "\
 recovery-model PROFILE FIRST COUNT [--mutant NAME] [--trace] [--lives N] [--jobs N]
 recovery-model --mutants [NAME…] [--seeds-max N]     every mutant must break something within its seeds
-PROFILE: crash, hostile, truncate, rot, rots, moved, liar, meta, small, mixed, joined by +";
+PROFILE: crash, hostile, truncate, rot, rots, moved, liar, meta, ends, repair, small, mixed, joined by +";
 
 /// Lives of a seed, the last one only a start.
 const LIVES: u32 = 7;

@@ -53,6 +53,7 @@ mutants! {
     BehindTheEnd "liar" 400 "what came to lie behind the log's end is read until it is written over"
     BoundInOneGeneration "moved+meta" 6000 "a group is as large as the newest checkpoint alone allows"
     TruncatedListVolatile "truncate+moved" 2000 "appends go on before the list without truncated ranges is durable"
+    GapNeedsFrame "ends+repair" 400 "a recorded gap is one only when a frame stands behind it"
     SnapshotUndone "truncate" 1000 "a snapshot from before a truncation is used"
 }
 

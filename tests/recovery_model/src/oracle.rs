@@ -5,7 +5,7 @@
 
 use crate::disk::{Disk, Producers};
 use crate::frame::Head;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Damaged, Quarantine};
 use crate::scan::Placed;
 use crate::start::{Recovered, topic};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,6 +34,8 @@ pub struct Ledger {
     /// A truncation that may or may not have become durable: epoch and offset.
     pub maybe: Option<(u32, u64)>,
     pub start_max: u64,
+    /// Ranges that an operator gave up: nobody quarantines them again.
+    given_up: Vec<Range<u64>>,
     /// Its media are damaged: D1 in that wording from now on.
     pub harmed: bool,
     /// Sound batches that all harm so far may cost.
@@ -76,8 +78,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// An operator leaves a range out for good.
+    pub fn give_up(&mut self, from: u64, to: u64) {
+        let inside = |sent: &mut Sent| from <= sent.head.base && sent.head.base < to;
+        // What was never given to the disk is nowhere.
+        self.sent.truncate(self.submitted);
+        self.sent.retain_mut(|sent| !inside(sent));
+        self.submitted = self.sent.len();
+        self.given_up.push(from..to);
+    }
+
     /// Everything from `offset` on was given up by order.
     pub fn truncate(&mut self, offset: u64) {
+        self.given_up.retain(|range| range.end <= offset);
         let at = self.sent.partition_point(|sent| sent.head.base < offset);
         self.dropped.extend(self.sent.drain(at..).map(|sent| sent.head.id));
         self.submitted = self.sent.len();
@@ -113,6 +126,13 @@ impl Ledger {
         self.start_max = self.start_max.max(found.log_start);
         if !self.harmed && !seen.list.0.is_empty() {
             return Err(format!("D6: sound media, and {:?} is quarantined", seen.list.0));
+        }
+        for range in &self.given_up {
+            // What is damaged before it may reach over it.
+            let again = |named: &&Damaged| range.contains(&named.from);
+            if let Some(again) = seen.list.0.iter().find(again) {
+                return Err(format!("D7: {range:?} was given up, and {again:?} is quarantined"));
+            }
         }
         let served = self.served(log, seen)?;
         self.judge_producers(&found.producers, &served, found.log_start)?;

@@ -20,6 +20,10 @@ pub struct Profile {
     pub lies: bool,
     /// Checkpoints, snapshots and quarantine lists are lost or one version old.
     pub meta: bool,
+    /// The last segment of a log ends early.
+    pub ends: bool,
+    /// An operator gives up what is quarantined in recorded gaps.
+    pub repair: bool,
     /// Small worlds.
     pub small: bool,
     /// Each seed draws from all of the above but `lies` and `rots`.
@@ -40,6 +44,8 @@ impl Profile {
                 "moved" => profile.moved = true,
                 "liar" => profile.lies = true,
                 "meta" => profile.meta = true,
+                "ends" => profile.ends = true,
+                "repair" => profile.repair = true,
                 "small" => profile.small = true,
                 "mixed" => profile.mixed = true,
                 _ => return None,

@@ -8,6 +8,7 @@ use crate::mutants::Mutant;
 use crate::quarantine::{Damaged, Quarantine};
 use crate::rng::Rng;
 use crate::scan::{At, Placed, Scan, Step, View};
+use crate::table::Life;
 
 /// A log as a reader sees it.
 pub struct Reader<'a> {
@@ -39,6 +40,10 @@ impl Reader<'_> {
             match frames.last() {
                 Some(last) => from = last.head.next(),
                 None if self.list.find(from).is_some() => continue,
+                // Whether it had to be named is for the oracle to say.
+                None if self.behind_gap(from).is_some() => {
+                    from = self.behind_gap(from).unwrap_or(from);
+                }
                 None => {
                     return Err(format!(
                         "D1: a read at {from} gets neither batch nor name, list {:?}",
@@ -49,6 +54,12 @@ impl Reader<'_> {
             served.extend(frames);
         }
         Ok(served)
+    }
+
+    /// Where a recorded gap that holds `offset` ends.
+    fn behind_gap(&self, offset: u64) -> Option<u64> {
+        let holds = |life: &&Life| life.previous_end <= offset && offset < life.start;
+        self.view.table.and_then(|table| table.0.iter().find(holds)).map(|life| life.start)
     }
 
     /// One read: up to `count` frames from the one that holds `from`.
@@ -89,8 +100,8 @@ impl Reader<'_> {
                     at.advance(&placed);
                     count -= 1;
                 }
-                None if self.view.segments.get(at.si + 1).is_some_and(|after| after.0 == at.o) => {
-                    (at.si, at.p) = (at.si + 1, 0);
+                None if self.view.next_segment(&at).is_some() => {
+                    at = self.view.next_segment(&at).unwrap_or(at);
                 }
                 None if start.p > 0 && (at.si, at.p, at.o) == (start.si, start.p, start.o) => {
                     // The index led here, and it is not evidence.

@@ -112,6 +112,16 @@ impl View<'_> {
         (linked && self.epoch_fits(head.base, head.epoch, at.floor)).then_some(placed)
     }
 
+    /// Where the log goes on in the next segment when no frame says so: at its very name, or behind a recorded
+    /// gap, whether or not a frame stands there.
+    pub fn next_segment(&self, at: &At) -> Option<At> {
+        let (after, _) = *self.segments.get(at.si + 1)?;
+        let recorded = |table: &Table| table.ends_gap(at.o, after);
+        let gap = self.table.is_some_and(recorded) && self.mutant != Mutant::GapNeedsFrame;
+        let (si, o, any) = (at.si + 1, after, at.any || gap);
+        (after == at.o || gap).then_some(At { si, p: 0, o, any, ..*at })
+    }
+
     /// The next acceptable frame: behind the one before, at the next block, first in the next segment; the
     /// higher log_epoch wins.
     pub fn next(&self, at: &At) -> Option<Placed> {
@@ -249,11 +259,10 @@ impl Scan {
         if let Some((segment, position)) = passed {
             return self.short_of_the_stop(segment, position);
         }
-        if let Some((after, _)) = view.segments.get(self.at.si + 1)
-            && *after == self.at.o
+        if let Some(after) = view.next_segment(&self.at)
             && self.stop.is_none_or(|(segment, _)| segment > base)
         {
-            (self.at.si, self.at.p) = (self.at.si + 1, 0);
+            self.at = after;
             return self.step(view);
         }
         let look = self.look_ahead(view);

@@ -54,6 +54,11 @@ impl Table {
         self.0.iter().any(fits)
     }
 
+    /// Whether a recorded gap goes from `o` to `base`, whoever goes on behind it.
+    pub fn ends_gap(&self, o: u64, base: u64) -> bool {
+        self.0.iter().any(|life| life.start == base && life.start > o && life.previous_end <= o)
+    }
+
     /// Whether a life starts at `base`.
     pub fn starts_at(&self, base: u64) -> bool {
         self.0.iter().any(|life| life.start == base)

@@ -130,7 +130,7 @@ impl World {
         let mut life = Life::new(seed, profile, settings, sizes, rng);
         life.trace = trace.then(Vec::new);
         for ledger in &mut life.ledgers {
-            ledger.strict = !profile.rots && !profile.lies;
+            ledger.strict = !profile.rots && !profile.lies && !profile.ends;
             ledger.moves = profile.moved || profile.lies;
         }
         World { life, count: Count::default() }

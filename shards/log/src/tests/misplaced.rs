@@ -151,6 +151,47 @@ fn offsets_given_up_at_the_end_are_named_without_their_list() {
     assert_eq!(world.read_all(1 << 20).1, [(6, 10)]);
 }
 
+/// Whether they are quarantined is for the list to say, as it is in the middle of a log: a repair leaves them out.
+#[test]
+fn offsets_that_a_repair_gave_up_at_the_end_are_not_quarantined_again() {
+    let mut world = blocks(10);
+    world.stop();
+    world.start();
+    world.disk.shorten(segment(0), 6 * BLOCK);
+    world.cut_and_start();
+    assert_eq!(world.read_all(1 << 20).1, [(6, 10)], "no repair: the list holds it");
+    let given_up = crate::repair::quarantine_body();
+    for _ in 0..2 {
+        world.stop();
+        world.disk.put_small(SmallFile::Quarantine(KEY), given_up.clone());
+        world.disk.forget_small(SmallFile::Snapshot(KEY));
+        world.start();
+        assert_eq!(world.logs().quarantined(KEY), []);
+        assert_eq!(world.read(0, 1 << 20).map(|frames| frames.len()), Ok(6));
+        assert_eq!(world.read(7, 1 << 20), Err(ReadStart::Gap { until: 10 }));
+        assert_eq!(world.logs().quarantined(KEY), []);
+    }
+    world.append_wait(&batch(1, &[9; 100], 5));
+    world.flush();
+    assert_eq!(world.read(5, 1 << 20).map(|frames| frames[1].0), Ok(10));
+    // Without any list the table names them, a frame behind or not.
+    world.stop();
+    world.disk.forget_small(SmallFile::Quarantine(KEY));
+    world.start();
+    assert_eq!(world.read_all(1 << 20).1, [(6, 10)]);
+    // The segment behind it loses all it had as well: one gap follows the other, an empty segment between them.
+    world.stop();
+    world.disk.shorten(segment(10), 0);
+    world.start();
+    assert_eq!(world.read_all(1 << 20).1, [(6, 10), (10, 11)]);
+    world.append_wait(&batch(1, &[9; 100], 5));
+    world.flush();
+    world.stop();
+    world.disk.put_small(SmallFile::Quarantine(KEY), given_up);
+    world.start();
+    assert_eq!(world.read(5, 1 << 20).map(|frames| frames[1].0), Ok(11));
+}
+
 /// The checkpoint of the start says that the log goes on in block 10, where nothing was written; the headers from
 /// the start of the log on say where the batch is.
 #[test]
