@@ -45,24 +45,25 @@ def free_ports(count):
 class Broker:
     """Start, stop, kill and restart one broker on the same ports and directory."""
 
-    def __init__(self, directory, shards=1, config="", flags=(), wrap=()):
+    def __init__(self, directory, shards=1, config="", flags=(), wrap=(), host="127.0.0.1"):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.shards = shards
         self.config = config
         self.flags = list(flags)
         self.wrap = list(wrap)
+        self.host = host
         base = free_ports(11)
         self.kafka, self.native, self.http, self.shard_base = base, base + 1, base + 2, base + 3
         self.process = None
 
     @property
     def bootstrap(self):
-        return f"127.0.0.1:{self.kafka}"
+        return f"{self.host}:{self.kafka}"
 
     @property
     def server(self):
-        return f"127.0.0.1:{self.native}"
+        return f"{self.host}:{self.native}"
 
     def command(self):
         file = self.directory / "ringway.toml"
@@ -70,8 +71,8 @@ class Broker:
         return [
             *self.wrap, str(BINARY), "serve", "--config", str(file),
             "--data-dir", str(self.directory / "data"), "--shards", str(self.shards),
-            "--kafka", self.bootstrap, "--kafka-shards", f"127.0.0.1:{self.shard_base}",
-            "--native", self.server, "--http", f"127.0.0.1:{self.http}", *self.flags,
+            "--kafka", self.bootstrap, "--kafka-shards", f"{self.host}:{self.shard_base}",
+            "--native", self.server, "--http", f"{self.host}:{self.http}", *self.flags,
         ]
 
     def start(self):
@@ -88,7 +89,7 @@ class Broker:
 
     def ready(self):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/readyz", timeout=2) as reply:
+            with urllib.request.urlopen(f"http://{self.host}:{self.http}/readyz", timeout=2) as reply:
                 return reply.status == 200
         except (urllib.error.URLError, OSError):
             return False
@@ -116,7 +117,7 @@ class Broker:
         return self.start()
 
     def metrics_text(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=5) as reply:
+        with urllib.request.urlopen(f"http://{self.host}:{self.http}/metrics", timeout=5) as reply:
             return reply.read().decode()
 
     def metric(self, name):

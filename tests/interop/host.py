@@ -1,4 +1,4 @@
-"""What a test does to its host: file systems of its own, slow devices, processes in groups. Needs root.
+"""What a test does to its host: file systems of its own, slow devices, processes in groups, links. Needs root.
 
 A host that cannot do it raises `NotHere`, which fails the test: a check that did not run is not green.
 """
@@ -95,3 +95,51 @@ def slow_writes(device, pid, per_second):
             (made / "blkio.throttle.write_iops_device").write_text(f"{name} {per_second}")
         (made / "cgroup.procs").write_text(str(pid))
         yield
+
+
+class Link:
+    """A network of its own for a broker, and the one wire to it, which loses every packet while it is cut."""
+
+    # What the side of the clients drops: what goes out to the broker, what comes in from it, or both.
+    HOOKS = {"requests": ["output"], "replies": ["input"], "both": ["output", "input"]}
+
+    def __init__(self):
+        number = os.getpid() % 16384
+        self.name = f"rw{number}"
+        subnet = f"10.213.{number // 64}"
+        self.near, self.far = (f"{subnet}.{number % 64 * 4 + end}" for end in (1, 2))
+        # Puts a command into that network.
+        self.wrap = ["ip", "netns", "exec", self.name]
+
+    def __enter__(self):
+        with contextlib.ExitStack() as undo:
+            run("ip", "netns", "add", self.name)
+            undo.callback(subprocess.run, ["ip", "netns", "del", self.name])
+            run("ip", "link", "add", self.name, "type", "veth", "peer", "name", "wire", "netns", self.name)
+            run("ip", "addr", "add", f"{self.near}/30", "dev", self.name)
+            run("ip", "link", "set", self.name, "up")
+            run(*self.wrap, "ip", "addr", "add", f"{self.far}/30", "dev", "wire")
+            for end in ("wire", "lo"):
+                run(*self.wrap, "ip", "link", "set", end, "up")
+            run("nft", "add", "table", "inet", self.name)
+            undo.callback(subprocess.run, ["nft", "delete", "table", "inet", self.name])
+            for hook in ("input", "output"):
+                chain = f"{{ type filter hook {hook} priority 0 ; }}"
+                run("nft", f"add chain inet {self.name} {hook} {chain}")
+            self.undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self.undo.close()
+
+    @contextlib.contextmanager
+    def cut(self, way):
+        """Packets of this way are lost without a word while this lasts."""
+        for hook in self.HOOKS[way]:
+            end = {"input": "iifname", "output": "oifname"}[hook]
+            run("nft", "add", "rule", "inet", self.name, hook, end, self.name, "drop")
+        try:
+            yield
+        finally:
+            for hook in self.HOOKS[way]:
+                run("nft", "flush", "chain", "inet", self.name, hook)

@@ -32,13 +32,13 @@ def everything(broker, topic):
 class Idempotent:
     """A librdkafka producer that lives through every kill and sends again what was not acknowledged."""
 
-    def __init__(self, broker, topic, file):
+    def __init__(self, broker, topic, file, **settings):
         from confluent_kafka import Producer
 
         self.topic, self.file, self.number, self.failed = topic, open(file, "w"), 0, []
         self.producer = Producer({"bootstrap.servers": broker.bootstrap, "enable.idempotence": True, "linger.ms": 1,
                                   "message.timeout.ms": 60000, "retry.backoff.ms": 50, "log_level": 0,
-                                  "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100})
+                                  "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100, **settings})
 
     def tell(self, op, partition, number, offset):
         row = {"op": op, "topic": self.topic, "partition": partition, "producer": 0, "seq": number,
@@ -60,9 +60,14 @@ class Idempotent:
             self.number += 1
         self.producer.poll(0)
 
+    def flush(self, seconds):
+        """Waits for every acknowledgement."""
+        left = self.producer.flush(seconds)
+        assert left == 0 and not self.failed, f"{left} not acknowledged after {seconds} s, {self.failed[:3]}"
+
     def end(self, broker):
         """Waits for every acknowledgement, reads all of it back, and judges."""
-        assert self.producer.flush(60) == 0 and not self.failed, self.failed[:3]
+        self.flush(60)
         for (partition, offset), number in everything(broker, self.topic).items():
             self.tell("poll", partition, int(number), offset)
         self.file.close()

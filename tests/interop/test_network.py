@@ -1,14 +1,20 @@
-"""Networks that cut and stall: every answer or a closed connection, and a retry is stored once."""
+"""Networks that cut, stall and part: every answer or a closed connection, and a retry is stored once."""
 
 import json
+import os
+import random
 import socket
 import struct
 import subprocess
+import time
 import zlib
 
 import pytest
-from broker import ROOT
+from broker import ROOT, Broker
+from host import Link
 from kafka.record.default_records import DefaultRecordBatchBuilder
+from load import Load, judge
+from test_crash import Idempotent
 from test_hostile import kafka
 
 # Longer than any answer takes here; what hangs runs into it.
@@ -166,3 +172,55 @@ def test_a_fifth_of_all_chunks_late(broker):
     proxy.wait()
     stored = [int(line) for line in broker.cli("consume", "late", "--from", "beginning", "--no-follow").stdout.split()]
     assert sorted(stored) == list(range(20_000))
+
+
+PARTITIONS_OF_THE_NETWORK = int(os.environ.get("RINGWAY_PARTITIONS", 8))
+SEED = os.environ.get("RINGWAY_SEED", "1")
+# A load lives so many partitions; one in so many outlasts the time limits of requests and members.
+ROUND = 100
+LONG_EVERY, LONG_SECONDS = 50, 12
+# TCP sends what was on its way again later each time, and may meet one partition after the other: clients open new
+# connections before that.
+CLIENT = {"socket.timeout.ms": 5_000, "message.timeout.ms": 300_000}
+HEALED_SECONDS_MAX = 30
+
+
+@pytest.mark.timeout(120 + 8 * PARTITIONS_OF_THE_NETWORK)
+def test_partitions_of_the_network_lose_nothing_and_double_nothing(tmp_path):
+    """The broker in a network of its own; packets to it, from it or both vanish for a while, again and again."""
+    rng = random.Random(SEED)
+    done, totals, longest = 0, {}, 0.0
+    begun = time.monotonic()
+    with Link() as link, Broker(tmp_path, wrap=link.wrap, host=link.far, flags=["--allow-anonymous"]) as broker:
+        broker.create("retried", 4)
+        retried = Idempotent(broker, "retried", tmp_path / "retried.history", **CLIENT)
+        while done < PARTITIONS_OF_THE_NETWORK:
+            count = min(ROUND, PARTITIONS_OF_THE_NETWORK - done)
+            spans = [LONG_SECONDS if (done + n + 1) % LONG_EVERY == 0 else rng.uniform(0.05, 1.5) for n in range(count)]
+            rests = [rng.uniform(0.2, 1.0) for _ in spans]
+            targets = {"kafka": broker.bootstrap, "native": broker.server}
+            loads = [Load(f"{door}://{at}", f"parted-{door}-{done}", tmp_path, sum(spans) + sum(rests) + 3, drain=20).begin()
+                     for door, at in targets.items()]
+            for span, rest in zip(spans, rests):
+                for load in loads:
+                    assert load.running(), load.words()
+                retried.send(20)
+                time.sleep(rest)
+                with link.cut(rng.choice(sorted(Link.HOOKS))):
+                    with pytest.raises(TimeoutError):
+                        socket.create_connection((broker.host, broker.kafka), timeout=0.02)
+                    retried.send(20)
+                    time.sleep(span)
+            healed = time.monotonic()
+            retried.flush(HEALED_SECONDS_MAX)
+            longest = max(longest, time.monotonic() - healed)
+            for load in loads:
+                load.end()
+                for name, number in judge(load.history, load.read_again()).items():
+                    totals[name] = totals.get(name, 0) + number
+            done += count
+        once = retried.end(broker)
+    took = time.monotonic() - begun
+    print(f"{done} partitions of the network in {took:.0f} s, all acknowledged {longest:.1f} s after them; {totals}; "
+          f"idempotent {once}")
+    assert totals["acked"] > done * 100 and totals["polled"] > 1.5 * totals["acked"], totals
