@@ -316,7 +316,9 @@ impl Log {
                     }
                 }
                 let mut asked = read.window.ask(self.slot, segment, index, ahead, turn);
-                if asked == Asked::NoMemory && read.window.give_one(turn.blocks) {
+                if asked == Asked::NoMemory
+                    && read.window.give_one(segment.base, index, turn.blocks)
+                {
                     asked = read.window.ask(self.slot, segment, index, 1, turn);
                 }
                 if asked == Asked::Yes {

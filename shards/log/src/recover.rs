@@ -358,7 +358,9 @@ impl Recovery {
             Missing::Chunk(at, index) => {
                 let segment = &self.segments[at];
                 let mut asked = self.window.ask(self.slot, segment, index, READ_AHEAD_CHUNKS, turn);
-                if asked == Asked::NoMemory && self.window.give_one(turn.blocks) {
+                if asked == Asked::NoMemory
+                    && self.window.give_one(segment.base, index, turn.blocks)
+                {
                     asked = self.window.ask(self.slot, segment, index, 1, turn);
                 }
                 if asked == Asked::NoMemory {

@@ -57,8 +57,11 @@ pub(crate) enum Asked {
     NoMemory,
 }
 
+/// Chunks that a scan looks at together.
+const TOGETHER: u32 = 3;
+
 impl Window {
-    /// At most `max` chunks (16 and more: a scan looks at three at once and reads ahead).
+    /// At most `max` chunks: a scan looks at [`TOGETHER`] and reads ahead.
     pub(crate) fn new(max: usize, reader: u64) -> Window {
         Window { chunks: VecDeque::new(), max, reader, blockwise: false }
     }
@@ -86,7 +89,9 @@ impl Window {
         unreadable: u16,
         blocks: &mut Blocks,
     ) {
-        self.make_room(blocks);
+        if self.chunks.len() >= self.max {
+            self.give(blocks, |_| true);
+        }
         let file = FileId(u32::MAX);
         self.chunks.push_back(Chunk {
             base,
@@ -129,7 +134,13 @@ impl Window {
             if self.place(segment.base, next).is_some() {
                 continue;
             }
-            self.make_room(turn.blocks);
+            if self.chunks.len() >= self.max && !self.give_passed(segment.base, index, turn.blocks)
+            {
+                if next > index {
+                    break;
+                }
+                self.give_farthest(index, turn.blocks);
+            }
             // Blocks in reserve are for what is needed now, not for reading ahead.
             let spare = turn.blocks.free_count() > turn.shared.config.reserve_blocks / 2;
             let taken = if next == index || spare { turn.blocks.take() } else { None };
@@ -156,27 +167,30 @@ impl Window {
         Asked::Yes
     }
 
-    fn make_room(&mut self, blocks: &mut Blocks) {
-        while self.chunks.len() >= self.max {
-            let Some(at) = self.chunks.iter().position(|chunk| chunk.loading == 0) else { return };
-            if let Some(old) = self.chunks.remove(at) {
-                blocks.release(old.slice);
-            }
-        }
+    /// Gives a chunk up that the scan, now at `index` of segment `base`, has passed. What was read ahead and not
+    /// looked at yet stays: else it is read again and again.
+    fn give_passed(&mut self, base: u64, index: u32, blocks: &mut Blocks) -> bool {
+        self.give(blocks, |chunk| chunk.base != base || chunk.index + TOGETHER <= index)
     }
 
-    /// Gives the oldest chunk up for lack of memory. False: nothing can be given.
-    pub(crate) fn give_one(&mut self, blocks: &mut Blocks) -> bool {
-        if self.chunks.len() <= 4 {
-            return false;
-        }
-        let Some(at) = self.chunks.iter().position(|chunk| chunk.loading == 0) else {
-            return false;
-        };
-        if let Some(old) = self.chunks.remove(at) {
-            blocks.release(old.slice);
-        }
+    /// Gives the chunk up that will be needed last.
+    fn give_farthest(&mut self, index: u32, blocks: &mut Blocks) -> bool {
+        let ahead = self.chunks.iter().filter(|chunk| chunk.loading == 0 && chunk.index > index);
+        let Some(farthest) = ahead.map(|chunk| chunk.index).max() else { return false };
+        self.give(blocks, |chunk| chunk.index == farthest)
+    }
+
+    /// Gives the oldest such chunk up that is not being read. False: there is none.
+    fn give(&mut self, blocks: &mut Blocks, such: impl Fn(&Chunk) -> bool) -> bool {
+        let at = self.chunks.iter().position(|chunk| chunk.loading == 0 && such(chunk));
+        let Some(old) = at.and_then(|at| self.chunks.remove(at)) else { return false };
+        blocks.release(old.slice);
         true
+    }
+
+    /// Gives a chunk up for lack of memory, to read `index` of segment `base`. False: nothing can be given.
+    pub(crate) fn give_one(&mut self, base: u64, index: u32, blocks: &mut Blocks) -> bool {
+        self.give_passed(base, index, blocks) || self.give_farthest(index, blocks)
     }
 
     /// An answer: once more as a whole, then block after block, what fails twice is zeros. The number of

@@ -13,6 +13,7 @@ pub const USAGE: &str =
                    [--jobs N] [--trace] [--mutant NAME] [--violations N] [--twice]
                    [--only PART]
        ringway-sim --flip | --damage | --enumerate [--jobs N] [--mutant NAME]
+       ringway-sim --flip --bytes N [--seed FIRST] [--jobs N]
        ringway-sim --check [--whole] < HISTORY";
 
 /// What was asked for.
@@ -38,6 +39,8 @@ pub struct Arguments {
     pub only: Only,
     /// Try every case of a kind instead of seeds.
     pub exhaustive: Option<Exhaustive>,
+    /// A bit of each of so many bytes of a large segment, from the seed's on.
+    pub bytes: Option<u64>,
     /// Check a history from standard input instead.
     pub check: bool,
     /// Its polls read all there is, from the first record on.
@@ -63,6 +66,7 @@ impl Arguments {
             twice: false,
             only: Only::default(),
             exhaustive: None,
+            bytes: None,
             check: false,
             whole: false,
             help: false,
@@ -73,6 +77,7 @@ impl Arguments {
                 "--seeds" => arguments.seeds = number(&word, given.next())?.max(1),
                 "--seed" => arguments.first = number(&word, given.next())?,
                 "--jobs" => arguments.jobs = number(&word, given.next())?.clamp(1, 64),
+                "--bytes" => arguments.bytes = Some(number(&word, given.next())?.max(1)),
                 "--violations" => arguments.violations_max = number(&word, given.next())?.max(1),
                 "--profile" => {
                     let name = given.next().unwrap_or_default();
@@ -99,6 +104,9 @@ impl Arguments {
                     None => return Err(format!("unknown argument {other}")),
                 },
             }
+        }
+        if arguments.bytes.is_some() && arguments.exhaustive != Some(Exhaustive::Flip) {
+            return Err("--bytes: only together with --flip".to_owned());
         }
         Ok(arguments)
     }

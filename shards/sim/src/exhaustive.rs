@@ -39,14 +39,20 @@ impl Exhaustive {
         }
     }
 
-    /// Runs the share of one worker of `jobs`, up to so many violations.
+    /// Runs the share of one worker of `jobs`, up to so many violations; `bytes`: first and count, for a mode
+    /// that has a long run.
     ///
     /// # Errors
     /// The log cannot even be built.
-    pub fn run(self, job: u64, jobs: u64, violations_max: u64) -> Result<Tally, String> {
+    pub fn run(
+        self,
+        bytes: Option<(u64, u64)>,
+        (job, jobs): (u64, u64),
+        violations_max: u64,
+    ) -> Result<Tally, String> {
         let tally = Tally::new(violations_max);
         match self {
-            Exhaustive::Flip => flip::run(job, jobs, tally),
+            Exhaustive::Flip => flip::run(bytes, (job, jobs), tally),
             Exhaustive::Damage => damage::run(job, jobs, tally),
             Exhaustive::Enumerate => enumerate::run(job, jobs, tally),
         }

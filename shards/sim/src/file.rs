@@ -8,6 +8,7 @@ mod harm;
 
 use crate::rng::{Rng, mix};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The unit that is written whole or not at all when the power goes, but for the one of a shorn write.
 pub const SECTOR: usize = 512;
@@ -70,7 +71,8 @@ impl Tear {
 /// One file.
 #[derive(Clone, Debug, Default)]
 pub struct File {
-    pages: Vec<Option<Box<[u8; PAGE]>>>,
+    /// Shared with the copies of this file: a disk is copied for every case of the exhaustive modes.
+    pages: Vec<Option<Arc<[u8; PAGE]>>>,
     size: usize,
     durable_size: usize,
     pending: Vec<Pending>,
@@ -315,7 +317,7 @@ impl File {
                 self.pages.resize_with(page + 1, || None);
             }
             self.unreadable.remove(&page);
-            let page = self.pages[page].get_or_insert_with(|| Box::new([0; PAGE]));
+            let page = Arc::make_mut(self.pages[page].get_or_insert_with(|| Arc::new([0; PAGE])));
             page[offset..offset + count].copy_from_slice(&bytes[done..done + count]);
             done += count;
         }

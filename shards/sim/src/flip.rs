@@ -1,7 +1,10 @@
-//! `--flip`: every single bit of a small segment, and bits here and there of a larger log (R5).
+//! `--flip`: every single bit of a small segment, and bits here and there of a larger log (R5). With `--bytes N`
+//! one bit of each of N bytes of a large segment instead.
 //! Owner: `main.rs`.
 //! Invariant: a flipped bit of a batch is always seen, never served, and costs that batch alone.
 //! Not here: damage of whole blocks (`damage.rs`).
+
+mod segment;
 
 use crate::checker::Violation;
 use crate::disk::Disk;
@@ -108,11 +111,22 @@ fn larger(beside: Beside) -> Result<Scene, String> {
     Scene::of("larger log", &mut stand, beside)
 }
 
-/// Flips this worker's share of all bits.
+/// Flips this worker's share of all bits, or of `bytes` of the large segment: the first, and how many.
 ///
 /// # Errors
 /// A log cannot be built.
-pub fn run(job: u64, jobs: u64, mut tally: Tally) -> Result<Tally, String> {
+pub fn run(
+    bytes: Option<(u64, u64)>,
+    (job, jobs): (u64, u64),
+    tally: Tally,
+) -> Result<Tally, String> {
+    match bytes {
+        Some(bytes) => segment::run(bytes, (job, jobs), tally),
+        None => small_logs(job, jobs, tally),
+    }
+}
+
+fn small_logs(job: u64, jobs: u64, mut tally: Tally) -> Result<Tally, String> {
     let mut stand = Stand::new(KEY, 65_536);
     let several = [120, 700, 1_500, 60, 2_100, 400];
     for beside in [Beside::Checkpoints, Beside::Nothing] {

@@ -79,9 +79,10 @@ fn main() -> ExitCode {
 fn try_every(mode: Exhaustive, arguments: &Arguments) -> ExitCode {
     let started = Instant::now();
     let (jobs, most) = (arguments.jobs, arguments.violations_max);
+    let bytes = arguments.bytes.map(|count| (arguments.first, count));
     let results: Vec<Result<Tally, String>> = std::thread::scope(|scope| {
         let run = |job| {
-            let ran = catch_unwind(AssertUnwindSafe(|| mode.run(job, jobs, most)));
+            let ran = catch_unwind(AssertUnwindSafe(|| mode.run(bytes, (job, jobs), most)));
             ran.unwrap_or_else(|_| Err(format!("PANIC {}", LAST_PANIC.take().unwrap_or_default())))
         };
         let workers: Vec<_> = (0..jobs).map(|job| scope.spawn(move || run(job))).collect();

@@ -380,6 +380,12 @@ impl Stand {
         Ok(found)
     }
 
+    /// Bytes that reads took from the disk since the start.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.logs.as_ref().map_or(0, |logs| logs.counts().cold_read_bytes)
+    }
+
     /// Damaged ranges that the log lists.
     #[must_use]
     pub fn listed(&self) -> Vec<(u64, u64)> {

@@ -4,6 +4,7 @@
 //! Not here: what is damaged when (`rot.rs`, `damage.rs`).
 
 use super::{File, PAGE};
+use std::sync::Arc;
 
 impl File {
     /// Bytes become others, durably.
@@ -20,7 +21,7 @@ impl File {
         if tail > 0
             && let Some(Some(page)) = self.pages.get_mut(self.size / PAGE)
         {
-            page[tail..].fill(0);
+            Arc::make_mut(page)[tail..].fill(0);
         }
     }
 
