@@ -60,7 +60,7 @@ pub struct FrameLine {
 /// The result of one log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogReport {
-    /// Whole batches.
+    /// Readable batches.
     pub batches: u64,
     /// Their records.
     pub records: u64,
@@ -110,8 +110,7 @@ pub struct LogVerify {
     scan: Scan,
     hashing: Option<Hashing>,
     wanted: Option<(u64, u32)>,
-    /// Payload findings with the last offset of their frame.
-    payloads: Vec<(Finding, u64)>,
+    spoiled: Vec<Spoiled>,
     /// The flushed end of the newest checkpoint, and whether a frame ends there as it says.
     mark: Option<Mark>,
     mark_met: bool,
@@ -163,7 +162,7 @@ impl LogVerify {
             scan: Scan::new(At::start_of(0, start), w, None, reach, false),
             hashing: None,
             wanted: None,
-            payloads: Vec::new(),
+            spoiled: Vec::new(),
             mark,
             mark_met: false,
             named,
@@ -229,6 +228,9 @@ impl LogVerify {
             }
             let line = hashing.line(segment);
             if line.payload_ok {
+                self.report.batches += 1;
+                self.report.records += u64::try_from(line.records).unwrap_or(0);
+                self.report.frame_bytes += u64::from(line.frame_len);
                 self.named.readable(line.base_offset..hashing.placed.head.next_offset());
             } else {
                 let kind =
@@ -236,7 +238,9 @@ impl LogVerify {
                 let (position, until_position) = (line.position, Some(end));
                 let (offset, until) = (line.base_offset, hashing.placed.head.next_offset());
                 let finding = Finding { kind, segment, position, until_position, offset, until };
-                self.payloads.push((finding, line.last_offset));
+                let LogReport { batches, records, frame_bytes, .. } = self.report;
+                let before = (batches, records, frame_bytes);
+                self.spoiled.push(Spoiled { finding, last: line.last_offset, before });
             }
             self.hashing = None;
             return Ok(Gone::Frame(line));
@@ -253,9 +257,6 @@ impl LogVerify {
     fn note(&mut self, placed: Placed, before: &At) {
         let head = &placed.head;
         self.ends[placed.si] = Some(head.next_offset());
-        self.report.batches += 1;
-        self.report.records += u64::try_from(head.record_count).unwrap_or(0);
-        self.report.frame_bytes += u64::from(head.frame_len);
         self.report.log_epoch = self.report.log_epoch.max(head.log_epoch);
         if let Some(mark) = self.mark {
             let here =
@@ -294,12 +295,12 @@ impl LogVerify {
         let damaged = damaged.filter(|range| range.from < range.to);
         report.findings.extend(damaged.map(|range| Finding::from(&range)));
         report.findings.extend(self.strays());
-        let unproven =
-            self.payloads.iter().find(|(_, last)| *last >= w).map(|(finding, _)| *finding);
-        let proven = self.payloads.iter().filter(|(_, last)| *last < w);
-        report.findings.extend(proven.map(|(finding, _)| *finding));
+        let unproven = self.spoiled.iter().find(|frame| frame.last >= w);
+        let proven = self.spoiled.iter().filter(|frame| frame.last < w);
+        report.findings.extend(proven.map(|frame| frame.finding));
         let (kind, until_position) = (FindingKind::TornTail, None);
-        if let Some(first) = unproven {
+        if let Some(Spoiled { finding: first, before, .. }) = unproven.copied() {
+            (report.batches, report.records, report.frame_bytes) = before;
             (report.end, report.next) = (first.offset, first.offset);
             report.findings.push(Finding { kind, until: first.offset, until_position, ..first });
         } else if scan.verdict == Verdict::Torn && scan.torn_batches > 0 {
@@ -357,6 +358,16 @@ impl LogVerify {
             });
         }
     }
+}
+
+/// A frame with a right header and a payload that is not.
+#[derive(Clone, Copy)]
+struct Spoiled {
+    finding: Finding,
+    /// Its last offset.
+    last: u64,
+    /// Batches, records and bytes counted before it: should nothing prove it, the log ends there.
+    before: (u64, u64, u64),
 }
 
 /// How far a turn of the walk came.

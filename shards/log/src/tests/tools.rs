@@ -187,5 +187,6 @@ fn the_verifier_counts_everything_and_names_each_damage() {
         found,
         [(FindingKind::Header, ten as u64, 30, 33), (FindingKind::Payload, twenty as u64, 60, 63)]
     );
-    assert_eq!((damaged.batches, damaged.end), (299, 900));
+    assert_eq!((damaged.batches, damaged.records, damaged.end), (298, 894, 900));
+    assert_eq!(damaged.frame_bytes, 298 * 8128);
 }
