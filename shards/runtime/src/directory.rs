@@ -70,6 +70,9 @@ fn open_within(
 ) -> Result<DataDirectory, StartError> {
     let unusable =
         |error: Error| StartError::Directory { path: path.to_owned(), cause: error.to_string() };
+    if path.is_file() {
+        return Err(unusable(Error::other("it is a file, no directory")));
+    }
     make(path).map_err(unusable)?;
     let path = path.canonicalize().map_err(unusable)?;
     check_owner(&path)?;
@@ -234,6 +237,9 @@ mod tests {
         std::fs::write(&file, b"x").expect("file");
         let error = open_data_directory(&file.join("sub"), DirectIo::Auto).expect_err("file");
         assert_eq!(error.exit_code(), 78);
+        let error = open_data_directory(&file, DirectIo::Auto).expect_err("file");
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.to_string().contains("it is a file, no directory"), "{error}");
     }
 
     #[test]
