@@ -336,6 +336,58 @@ def test_a_stray_segment_is_named_as_one_and_left_out_by_a_repair(gone_on):
         assert log(gone_on, "export", "--topic", "t").stdout.split(b"\n")[:-1] == AFTER
 
 
+def test_what_is_no_segment_is_named_and_left_out_by_a_repair(stopped):
+    path = holding(stopped, line(4))
+    inside = path.with_name("%020d.seg" % 7)
+    for make, text in ((inside.mkdir, b"is no file"), (lambda: inside.symlink_to("nowhere"), b"No such file"),
+                       (path.with_name("7.seg").touch, b"is not how a segment is named")):
+        make()
+        out = log(stopped, "verify", code=1).stdout
+        assert text in out and b" 1 damaged ranges" in out, out
+        assert text in log(stopped, "export", code=1).stderr and text in log(stopped, "inspect").stdout
+        assert b"1 repaired" in log(stopped, "repair").stderr
+        assert sorted(one.name for one in path.parent.glob("*.seg")) == [path.name]
+    path.with_name("old.seg").touch()
+    assert b"old.seg is no segment" in log(stopped, "verify").stdout
+    moved = path.rename(stopped.directory / "moved")
+    path.symlink_to(moved)
+    assert b"is a symbolic link" in log(stopped, "verify").stdout
+    stopped.start()
+    assert read(stopped, "t", 0) == [line(n) for n in range(BATCHES)], "the broker follows it as well"
+
+
+def test_a_file_is_no_data_directory(stopped):
+    path = holding(stopped, line(4))
+    for command in ("verify", "repair", "inspect", "export", "quarantine"):
+        done = stopped.cli_offline("log", command, str(path))
+        assert done.returncode == 78 and b"is a file: name the data directory" in done.stderr
+    done = stopped.cli_offline("serve", "--data-dir", str(path))
+    assert done.returncode == 78 and b"it is a file, no directory" in done.stderr
+
+
+def test_a_lost_partition_meta_is_noted_and_made_anew_by_a_repair(stopped):
+    path = holding(stopped, line(4)).with_name("partition.meta")
+    whole = path.read_bytes()
+    for body in (None, whole[:-1]):
+        path.unlink()
+        if body is not None:
+            path.write_bytes(body)
+        report = log(stopped, "verify").stdout
+        assert b"t/0" in report and b"partition.meta is missing or damaged" in report
+        assert b"partition.meta would be made anew" in log(stopped, "repair", "--dry-run").stderr
+        assert b"t/0: partition.meta is made anew" in log(stopped, "repair").stderr
+        assert path.read_bytes() == whole
+    path.unlink()
+    flip(holding(stopped, line(4)), b"batch-04", 500)
+    assert b"1 repaired" in log(stopped, "repair").stderr and path.read_bytes() == whole
+
+
+def test_only_readable_records_are_counted(stopped):
+    flip(holding(stopped, line(4)), b"batch-04", 500)
+    (row,) = verify(stopped, code=1)["logs"]
+    assert (row["batches"], row["records"], row["end"]) == (BATCHES - 1, BATCHES - 1, BATCHES)
+
+
 def rows(broker, code):
     found = {}
     report = verify(broker, code=code)

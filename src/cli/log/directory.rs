@@ -47,14 +47,68 @@ pub(super) struct FoundLog {
     pub(super) segments: Vec<(u64, u64)>,
     /// Body of its quarantine list, when it can be read.
     pub(super) list: Option<Vec<u8>>,
+    /// What stands there instead of a segment: no broker can read it.
+    pub(super) odd: Vec<String>,
+    /// What is odd, and no damage.
+    pub(super) notes: Vec<String>,
 }
 
 impl FoundLog {
     fn gone(directory: &Path, key: LogKey) -> FoundLog {
         let topic = directory.join("t").join(key.topic_id.to_string());
         let directory = topic.join("p").join(key.partition.to_string());
-        let (name, segments, list) = (None, Vec::new(), None);
-        FoundLog { key, directory, name, is_named: false, is_gone: true, segments, list }
+        FoundLog {
+            key,
+            directory,
+            name: None,
+            is_named: false,
+            is_gone: true,
+            segments: Vec::new(),
+            list: None,
+            odd: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Looks at what lies in its directory.
+    fn look(&mut self) -> Result<(), Refusal> {
+        for name in names(&self.directory)? {
+            let Some(base) = name.strip_suffix(".seg") else { continue };
+            let Ok(base) = base.parse() else {
+                self.notes.push(format!("{name} is no segment: passed over"));
+                continue;
+            };
+            let path = self.directory.join(&name);
+            if path != self.segment(base) {
+                self.odd.push(format!("{name} is not how a segment is named, and passed over"));
+                continue;
+            }
+            if path.is_symlink() {
+                self.notes.push(format!("{name} is a symbolic link"));
+            }
+            match fs::metadata(&path) {
+                Ok(facts) if facts.is_file() => self.segments.push((base, facts.len())),
+                Ok(_) => self.odd.push(format!("{name} is no file, and passed over")),
+                Err(cause) => self.odd.push(format!("{name} is passed over: {cause}")),
+            }
+        }
+        self.segments.sort_unstable();
+        let named = fs::read(self.directory.join("partition.meta")).ok();
+        let named = named.and_then(|body| partition_name(&body));
+        self.is_named = named.is_some();
+        self.name = named.map(|named| named.topic);
+        self.list = fs::read(self.directory.join("quarantine")).ok();
+        if !self.is_named {
+            let text =
+                "partition.meta is missing or damaged: a repair makes it anew from metastore.redb";
+            self.notes.push(text.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Everything that is to be said of it besides its findings.
+    pub(super) fn remarks(&self) -> impl Iterator<Item = &String> {
+        self.odd.iter().chain(&self.notes)
     }
 
     /// Topic and partition for people.
@@ -260,6 +314,13 @@ fn fill(file: &File, bytes: &mut [u8], at: u64) -> bool {
 
 /// Keeps a broker from starting meanwhile, and refuses when one runs.
 pub(super) fn lock(directory: &Path, alone: bool) -> Result<File, Refusal> {
+    if directory.is_file() {
+        return Err(Refusal::configuration(format!(
+            "{} is a file: name the data directory, the one given to `ringway serve --data-dir`, and choose a log \
+             in it with --topic and --partition",
+            directory.display()
+        )));
+    }
     let path = directory.join("lock");
     let file = File::open(&path).map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => Refusal::configuration(format!(
@@ -341,25 +402,12 @@ pub(super) fn find_logs(directory: &Path) -> Result<Vec<FoundLog>, Refusal> {
     let topics = directory.join("t");
     let mut logs = Vec::new();
     for topic_id in numbers(&topics)? {
-        let partitions = topics.join(topic_id.to_string()).join("p");
-        for partition in numbers(&partitions)? {
-            let directory = partitions.join(partition.to_string());
+        for partition in numbers(&topics.join(topic_id.to_string()).join("p"))? {
             let Ok(partition) = u32::try_from(partition) else { continue };
-            let mut segments = Vec::new();
-            for name in names(&directory)? {
-                let base = name.strip_suffix(".seg").and_then(|base| base.parse().ok());
-                let Some(base) = base else { continue };
-                let path = directory.join(&name);
-                let facts = fs::metadata(&path).map_err(|cause| refused(&path, &cause))?;
-                segments.push((base, facts.len()));
-            }
-            segments.sort_unstable();
-            let body = fs::read(directory.join("partition.meta")).unwrap_or_default();
-            let (key, name) = (LogKey { topic_id, partition }, partition_name(&body));
-            let (is_named, is_gone) = (name.is_some(), false);
-            let name = name.map(|name| name.topic);
-            let list = fs::read(directory.join("quarantine")).ok();
-            logs.push(FoundLog { key, directory, name, is_named, is_gone, segments, list });
+            let mut log = FoundLog::gone(directory, LogKey { topic_id, partition });
+            log.is_gone = false;
+            log.look()?;
+            logs.push(log);
         }
     }
     Ok(logs)

@@ -73,6 +73,9 @@ fn export(
     for finding in &report.findings {
         progress.say(&format!("{}: {}", log.title(), log.line(finding)));
     }
+    for remark in log.remarks() {
+        progress.say(&format!("{}: {remark}", log.title()));
+    }
     let mut printer = Printer::new(log.topic(), args.output, args.key, args.headers, *left);
     let mut segments = Segments::new(log);
     let first = args.from_offset.max(report.log_start);
@@ -88,7 +91,7 @@ fn export(
     })?;
     printer.flush().map_err(|cause| Refusal::failed("stdout", &cause))?;
     *left = printer.left();
-    Ok(report.findings.iter().any(Finding::is_damage))
+    Ok(!log.odd.is_empty() || report.findings.iter().any(Finding::is_damage))
 }
 
 /// Prints a frame's records from `first` on. False: that was enough.

@@ -109,6 +109,8 @@ impl LogView<'_> {
             "topic_id": self.log.key.topic_id,
             "partition": self.log.key.partition,
             "gone": self.log.is_gone,
+            "odd": self.log.odd,
+            "notes": self.log.notes,
             "segments": self.log.segments.iter().map(segment).collect::<Vec<_>>(),
             "checkpoints": self.checkpoints.iter().map(checkpoint_json).collect::<Vec<_>>(),
             "quarantine": self.quarantine.as_ref().map(|list| {
@@ -135,6 +137,9 @@ impl LogView<'_> {
         }
         for (base, bytes) in &log.segments {
             writeln!(text, "  segment {base:020}.seg  {bytes} bytes")?;
+        }
+        for remark in log.remarks() {
+            writeln!(text, "  {remark}")?;
         }
         for line in &self.checkpoints {
             let CheckpointLine { shard, generation, segment, position, offset, log_start, .. } =

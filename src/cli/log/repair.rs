@@ -32,6 +32,9 @@ Copy what only lies in a damaged range from a backup or produce it anew: a repai
   ringway log repair /var/lib/ringway --topic orders -p 3
   ringway log repair /var/lib/ringway --meta";
 
+/// File of a log that says what its numbered directory is.
+const NAME: &str = "partition.meta";
+
 /// Arguments of `log repair`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -94,7 +97,9 @@ fn repair(
     progress: &Progress,
 ) -> Result<Option<Repaired>, Refusal> {
     let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
-    if !report.findings.iter().any(|finding| is_repairable(log, &report, finding)) {
+    let repairable = |finding: &Finding| is_repairable(log, &report, finding);
+    if log.odd.is_empty() && !report.findings.iter().any(repairable) {
+        name(args, stopped, log, progress)?;
         return Ok(None);
     }
     if let (true, Err(cause)) = (log.is_gone, &stopped.topics) {
@@ -104,6 +109,9 @@ fn repair(
     }
     for finding in report.findings.iter().filter(|finding| finding.is_damage()) {
         progress.say(&format!("{}: {}", log.title(), log.line(finding)));
+    }
+    for remark in log.remarks() {
+        progress.say(&format!("{}: {remark}", log.title()));
     }
     let plan = plan(stopped, log, report, progress)?;
     progress.say(&format!(
@@ -119,6 +127,33 @@ fn repair(
         progress.say(&format!("{}: the old files are in {}", log.title(), aside.display()));
     }
     Ok(Some(plan))
+}
+
+/// Makes `partition.meta` anew when nothing else is wrong with a log; no broker reads it.
+fn name(
+    args: &Args,
+    stopped: &Stopped,
+    log: &FoundLog,
+    progress: &Progress,
+) -> Result<(), Refusal> {
+    if log.is_named {
+        return Ok(());
+    }
+    let body = stopped.topics.as_ref().ok().and_then(|topics| topics.partition_meta(log.key));
+    let done = match (&body, args.dry_run) {
+        (None, _) => "cannot be made anew, metastore.redb does not have its topic",
+        (Some(_), true) => "would be made anew",
+        (Some(_), false) => "is made anew",
+    };
+    if let (Some(body), false) = (&body, args.dry_run) {
+        let (path, temporary) =
+            (log.directory.join(NAME), log.directory.join("partition.meta.tmp"));
+        write(&temporary, body)?;
+        fs::rename(&temporary, &path).map_err(|cause| failed(&path, &cause))?;
+        sync(&log.directory)?;
+    }
+    progress.say(&format!("{}: {NAME} {done}", log.title()));
+    Ok(())
 }
 
 /// A loss up to the end of the log is done with once a segment begins behind it: the gap is recorded with the
@@ -165,13 +200,12 @@ fn exchange(
     for base in &plan.kept {
         keep_segment(&anew, log, *base, plan.kept.last() == Some(base))?;
     }
-    let (name, meta) = ("partition.meta", log.directory.join("partition.meta"));
     if log.is_named {
-        copy(&meta, &anew.join(name))?;
+        copy(&log.directory.join(NAME), &anew.join(NAME))?;
     } else if let Some(body) =
         stopped.topics.as_ref().ok().and_then(|topics| topics.partition_meta(log.key))
     {
-        write(&anew.join(name), &body)?;
+        write(&anew.join(NAME), &body)?;
     }
     write(&anew.join("quarantine"), &quarantine_body())?;
     sync(&anew)?;

@@ -72,7 +72,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         "history": answer.as_ref().map(Answer::json),
     });
     print(args.output, || table(&stopped, &reports, answer.as_ref()), &json);
-    let damaged = reports.iter().flat_map(|(_, report)| &report.findings).any(Finding::is_damage);
+    let is_damaged = |(log, report): &(&FoundLog, LogReport)| {
+        !log.odd.is_empty() || report.findings.iter().any(Finding::is_damage)
+    };
+    let damaged = reports.iter().any(is_damaged);
     let sound = !damaged
         && stopped.metadata_finding().is_none()
         && answer.is_none_or(|answer| answer.is_clean());
@@ -117,6 +120,8 @@ fn row(log: &FoundLog, report: &LogReport) -> Value {
         "end": report.end,
         "log_start": report.log_start,
         "log_epoch": report.log_epoch,
+        "odd": log.odd,
+        "notes": log.notes,
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
     })
 }
@@ -145,6 +150,9 @@ fn table(stopped: &Stopped, reports: &[(&FoundLog, LogReport)], answer: Option<&
         for finding in &report.findings {
             writeln!(text, "    {}", log.line(finding)).unwrap_or_default();
         }
+        for remark in log.remarks() {
+            writeln!(text, "    {remark}").unwrap_or_default();
+        }
     }
     for (shard, generation) in damaged_checkpoints(&stopped.facts) {
         let text = &mut text;
@@ -158,6 +166,7 @@ fn table(stopped: &Stopped, reports: &[(&FoundLog, LogReport)], answer: Option<&
     let findings = reports.iter().flat_map(|(_, report)| &report.findings);
     let damaged = findings.clone().filter(|finding| finding.is_damage()).count();
     let torn = findings.count() - damaged;
+    let damaged = damaged + reports.iter().map(|(log, _)| log.odd.len()).sum::<usize>();
     let (logs, records) = (reports.len(), reports.iter().map(|(_, r)| r.records).sum::<u64>());
     writeln!(text, "{logs} logs, {records} records, {damaged} damaged ranges, {torn} torn tails")
         .unwrap_or_default();
