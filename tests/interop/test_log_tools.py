@@ -228,12 +228,20 @@ def test_repair_keeps_everything_readable_and_the_old_files(stopped):
     assert findings(stopped, "t", 0) == []
 
 
-def test_repair_of_a_lost_end_gives_no_offset_twice(stopped):
+@pytest.mark.parametrize("served", [False, True])
+def test_repair_of_a_lost_end_gives_no_offset_twice(stopped, served):
     path = holding(stopped, line(4))
     at = path.read_bytes().find(b"batch-09") - 200
     change(path, at // 4096 * 4096, bytes(path.stat().st_size - at // 4096 * 4096))
     ((kind, first, until),) = findings(stopped, "t", 1)
     assert until == BATCHES and first in (8, 9)
+    if served:
+        # A segment begins behind the loss, and nothing stands in it.
+        with open(path, "r+b") as file:
+            file.truncate(at // 4096 * 4096)
+        stopped.start()
+        assert stopped.stop() == 0
+        assert findings(stopped, "t", 1) == [("missing", first, BATCHES)]
     assert b"1 repaired" in log(stopped, "repair").stderr
     assert findings(stopped, "t", 0) == []
     assert b"0 repaired" in log(stopped, "repair").stderr

@@ -16,8 +16,7 @@ use std::process::ExitCode;
 pub(super) const AFTER: &str = "\
 A log is repaired only when `ringway log verify` names damage in it. Every readable record keeps its offset; the
 offsets of what is lost are recorded as a gap and given to nobody again. Consumers pass the gap by themselves, also
-where the log has gone on behind a loss. What was named damaged and is readable again is served again. What is lost
-at the very end of a log stays quarantined all the same: on_quarantine=skip lets consumers pass it.
+where the log has gone on behind a loss. What was named damaged and is readable again is served again.
 
 Nothing is changed in place: the log is written anew beside the old one, made durable, checked, and then the two
 change places in one step. The old files stay, in t/TOPIC/p/PARTITION.damaged-TIME: delete them when nobody needs
@@ -97,8 +96,7 @@ fn repair(
     progress: &Progress,
 ) -> Result<Option<Repaired>, Refusal> {
     let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
-    let repairable = |finding: &Finding| is_repairable(log, &report, finding);
-    if log.odd.is_empty() && !report.findings.iter().any(repairable) {
+    if log.odd.is_empty() && !report.findings.iter().any(Finding::is_damage) {
         name(args, stopped, log, progress)?;
         return Ok(None);
     }
@@ -154,13 +152,6 @@ fn name(
     }
     progress.say(&format!("{}: {NAME} {done}", log.title()));
     Ok(())
-}
-
-/// A loss up to the end of the log is done with once a segment begins behind it: the gap is recorded with the
-/// first record there, and named damaged until then.
-fn is_repairable(log: &FoundLog, report: &LogReport, finding: &Finding) -> bool {
-    let begun = log.segments.last().is_some_and(|(base, _)| *base == report.next);
-    finding.is_damage() && !(begun && finding.until == report.next)
 }
 
 fn plan(
@@ -295,7 +286,7 @@ fn confirm(stopped: &Stopped, plan: &Repaired, progress: &Progress) -> Result<()
         return Err(refused(&stopped.directory, &text));
     };
     let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
-    let whole = report.findings.iter().all(|finding| !is_repairable(log, &report, finding));
+    let whole = !report.findings.iter().any(Finding::is_damage);
     if whole && report.records == plan.records && report.next == plan.next {
         return Ok(());
     }
