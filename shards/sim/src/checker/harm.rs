@@ -39,6 +39,13 @@ impl Harm {
         true
     }
 
+    /// A batch that was named as lost is found after all, in a block that changed places with another: its
+    /// producer may have sent it again meanwhile, and nothing but the list of damaged ranges, which may be lost
+    /// too, says that it was given up.
+    pub(super) fn came_back(&self, frame: &FrameSeen) -> bool {
+        self.spares > 0 && self.lost.get(&frame.base).is_some_and(|one| one.hash == frame.hash)
+    }
+
     fn holder(batches: &BTreeMap<u64, FrameSeen>, offset: u64) -> Option<&FrameSeen> {
         let (_, frame) = batches.range(..=offset).next_back()?;
         (offset <= frame.last).then_some(frame)
@@ -275,6 +282,22 @@ mod tests {
         checker.spares(LOG, 1);
         assert_eq!(after(&mut checker, &[(0, 10)], &[(1, 3)]), "");
         assert_eq!(after(&mut checker, &[], &[(0, 3)]), "D6");
+    }
+
+    #[test]
+    fn a_lost_batch_that_was_sent_again_may_come_back_where_blocks_changed_places_alone() {
+        for (spares, found) in [(1, ""), (0, "D2")] {
+            let mut checker = recovered();
+            checker.harms(LOG, frame(2, 12));
+            checker.spares(LOG, spares);
+            assert_eq!(after(&mut checker, &[(0, 10), (1, 11)], &[(2, 3)]), "");
+            checker.life_begins(3);
+            let again = FrameSeen { log_epoch: 2, ..frame(3, 12) };
+            let frames = vec![frame(0, 10), frame(1, 11), frame(2, 12), again];
+            checker.recovered(LOG, ReadLog { frames, end: 4, ..ReadLog::default() });
+            let violation = checker.violation.map_or("", |violation| violation.invariant);
+            assert_eq!(violation, found, "{spares} spares");
+        }
     }
 
     #[test]
