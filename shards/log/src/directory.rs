@@ -3,9 +3,11 @@
 //! Invariant: the start counter is durable before any recovery acts; nothing found in a directory is acted on before its sync.
 //! Not here: the lock (`runtime`), recovery of single logs (`recover.rs`).
 
+use crate::checkpoint;
 use crate::codec::{Reader, Unopened, Writer};
 use crate::io::{Dir, Errno, IoDone, IoId, IoOk, IoOut, IoRequest, SmallFile};
 use ringway_wire::ids::LogKey;
+use std::collections::BTreeSet;
 
 const META_MAGIC: [u8; 4] = *b"RWMT";
 /// Format of everything below the log directory.
@@ -317,6 +319,17 @@ impl DirectoryStart {
 }
 
 impl DirectoryFacts {
+    /// Logs found on disk, and those that had records by what a checkpoint says: one whose directory is gone
+    /// as a whole is missed, not made anew. Sorted.
+    #[must_use]
+    pub fn known_logs(&self) -> Vec<LogKey> {
+        let files = self.checkpoints.iter().filter_map(|(_, _, body)| checkpoint::decode(body));
+        let entries = files.flat_map(|file| file.entries).filter(|entry| entry.end.offset > 0);
+        let known: BTreeSet<LogKey> =
+            entries.map(|entry| entry.key).chain(self.logs.iter().copied()).collect();
+        known.into_iter().collect()
+    }
+
     /// What a stopped directory says, for tools that change nothing: `meta` and every checkpoint file's body.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod settle;
 
 use crate::checkpoint::{Entry, Found, Mark};
 use crate::frame::whole_blocks;
+use crate::inspect::partition_meta;
 use crate::io::{Dir, ENOENT, Errno, IoOk, IoRequest, SegmentName, SmallFile};
 use crate::life_table::LifeTable;
 use crate::ops::LogOp;
@@ -38,6 +39,7 @@ const MEMORY_RETRY_NS: u64 = 1_000_000;
 enum Phase {
     Begin,
     Listing,
+    Making,
     Unlinking,
     SyncUnlinked,
     Opening,
@@ -102,6 +104,10 @@ pub(crate) struct Recovery {
     source_table: Option<LifeTable>,
     snapshot: Option<Snapshot>,
     snapshot_offset: u64,
+    /// Body of `partition.meta`, should the directory be gone.
+    home: Vec<u8>,
+    /// Nothing is in the directory.
+    gone: bool,
     replay_started: bool,
     passed: Passed,
     quarantine: Quarantine,
@@ -141,6 +147,8 @@ impl Recovery {
             source_table: None,
             snapshot: None,
             snapshot_offset: 0,
+            home: partition_meta(&settings.topic_name, settings.topic_uuid, key),
+            gone: false,
             replay_started: false,
             passed: Passed::default(),
             quarantine: Quarantine::default(),
@@ -224,6 +232,7 @@ impl Recovery {
     }
 
     fn listed(&mut self, names: &[String]) {
+        self.gone = names.is_empty();
         let base =
             |name: &String| name.strip_suffix(".seg").and_then(|base| base.parse::<u64>().ok());
         let mut bases: Vec<u64> = names.iter().filter_map(base).collect();
@@ -247,7 +256,8 @@ impl Recovery {
             }
             let went_on = match self.phase {
                 Phase::Begin => self.begin(turn),
-                Phase::Listing => self.unlink_below_start(turn),
+                Phase::Listing => self.make_directory(turn),
+                Phase::Making => self.unlink_below_start(turn),
                 Phase::Unlinking => self.sync(LogOp::SyncUnlinked, Phase::SyncUnlinked, turn),
                 Phase::SyncUnlinked => self.open_candidates(turn),
                 Phase::Opening => {
@@ -306,6 +316,15 @@ impl Recovery {
         self.ask(LogOp::ReadQuarantine, turn, |id| IoRequest::ReadSmall { id, file: list });
         self.phase = Phase::Listing;
         true
+    }
+
+    /// A log that is known and whose directory is gone gets one, durably, before anything is put into it.
+    fn make_directory(&mut self, turn: &mut Turn<'_>) -> bool {
+        if self.gone && !self.entries.is_empty() {
+            let (file, body) = (SmallFile::PartitionMeta(self.key), std::mem::take(&mut self.home));
+            self.ask(LogOp::PartitionMeta, turn, |id| IoRequest::WriteSmall { id, file, body });
+        }
+        self.enter(Phase::Making)
     }
 
     fn unlink_below_start(&mut self, turn: &mut Turn<'_>) -> bool {

@@ -35,19 +35,18 @@ fn settings(topic: &Topic) -> LogSettings {
 }
 
 impl Openings {
-    /// What recovery has to open: logs that are on disk, owned here and known to the catalog.
+    /// What recovery has to open: logs that are, or were, on disk, owned here and known to the catalog.
     pub(crate) fn at_start(
         &mut self,
         config: &ShardConfig,
         catalog: &Catalog,
-        on_disk: &[LogKey],
+        known: &[LogKey],
         partitions: &mut Partitions,
     ) -> Vec<(LogKey, LogSettings)> {
-        let on_disk: BTreeSet<LogKey> = on_disk.iter().copied().collect();
         let mut mine = Vec::new();
         for (key, topic) in owned(catalog, config.shard) {
             partitions.insert(Partition::new(key, Arc::clone(topic)));
-            if on_disk.contains(&key) {
+            if known.binary_search(&key).is_ok() {
                 mine.push((key, settings(topic)));
             } else {
                 self.later.insert(key);

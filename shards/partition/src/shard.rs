@@ -64,7 +64,7 @@ impl Shard {
         };
         let mut openings = Openings::default();
         let mut partitions = Partitions::default();
-        let mine = openings.at_start(&config, &catalog, &facts.logs, &mut partitions);
+        let mine = openings.at_start(&config, &catalog, &facts.known_logs(), &mut partitions);
         let leader_epoch = i32::try_from(facts.start_counter).unwrap_or(i32::MAX);
         let logs = Logs::start(logs_config, facts, mine, now, blocks, &mut out.io);
         let ground = Ground {

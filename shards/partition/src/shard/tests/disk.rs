@@ -55,6 +55,21 @@ impl Disk {
         self.contents[content][at + skip] ^= 1;
     }
 
+    /// The directory of `log` is gone.
+    pub(super) fn lose(&mut self, log: LogKey) {
+        self.names.retain(|name, _| name.log != log);
+        for file in
+            [SmallFile::Snapshot(log), SmallFile::Quarantine(log), SmallFile::PartitionMeta(log)]
+        {
+            self.small.remove(&file);
+        }
+    }
+
+    /// Whether it has the file that names it.
+    pub(super) fn has_partition_meta(&self, log: LogKey) -> bool {
+        self.small.contains_key(&SmallFile::PartitionMeta(log))
+    }
+
     /// Every segment of `log` is cut to nothing.
     pub(super) fn empty_segments(&mut self, log: LogKey) {
         let of_log = self.names.iter().filter(|(name, _)| name.log == log);

@@ -61,6 +61,26 @@ fn q3_skip_gives_the_next_readable_records_and_counts_the_gap() {
     }
 }
 
+#[test]
+fn a_log_whose_directory_is_gone_is_named_and_gives_no_offset_twice() {
+    for shards in [1, 2] {
+        let (mut world, key) = damaged(shards, &[]);
+        // The start that this world began with has written checkpoints: they know 12 offsets.
+        world.disk.lose(key);
+        for _ in 0..2 {
+            world.crash();
+            assert!(world.disk.has_partition_meta(key), "its directory is made anew");
+            for offset in [0, 5, 11] {
+                assert_eq!(world.fetch(key, offset).code, ErrorCode::CorruptMessage);
+            }
+        }
+        let options = BatchOptions::default();
+        world.produce(key, batch(options, world.wall_ms(), 3, 100));
+        assert_eq!(world.fetch(key, 12).offsets, [(12, 14)], "behind what was given");
+        world.finish();
+    }
+}
+
 /// Everything from offset 3 on is damaged.
 fn damaged_to_the_end(shards: u32, configs: &[(&str, &str)]) -> (World, LogKey) {
     let (mut world, key) = damaged(shards, configs);
