@@ -161,6 +161,9 @@ fn check_listed(node: &mut Node, log: &ReadLog, key: LogKey) -> Result<(), Viola
     for (from, to) in &log.quarantined {
         let named = |at: &u64| listed.iter().any(|range| (range.0..range.1).contains(at));
         if let Some(at) = (*from..*to).find(|at| !named(at)) {
+            // Retention may have taken it, and its name with it, since it was read.
+            let start = fetch(node, key, at)?.log_start;
+            let Some(at) = (start.max(*from)..*to).find(|at| !named(at)) else { continue };
             let detail =
                 format!("{key}: {at} is refused as damaged and not in the list {listed:?}");
             return Err(Violation { invariant: "D1", detail });
