@@ -6,7 +6,10 @@ import subprocess
 
 import pytest
 
+from broker import BINARY
+
 RECORDS = 200
+BLOCK = 4096
 NODE = '[kafka]\nadvertise = "node"\n'
 
 
@@ -19,16 +22,22 @@ def segments(broker, partition):
     return sorted(found, key=lambda path: path.name)
 
 
-def cut_off(broker, *settings):
-    """Topic `t`: of partition 0 every byte is gone, partition 1 is whole."""
+def cut_off(broker, *settings, least=0):
+    """Topic `t`: partition 1 is whole, of partition 0 every byte is gone from the first batch on that begins at
+    `least` or later; the offset at which that is."""
     broker.cli("topic", "create", "t", "--partitions", "2", *settings)
     for partition in (0, 1):
-        broker.kcat("-P", "-t", "t", "-p", str(partition), data=lines(1000 * partition))
+        for first in (0, RECORDS // 2):
+            broker.kcat("-P", "-t", "t", "-p", str(partition), data=lines(1000 * partition + first, RECORDS // 2))
     assert broker.stop() == 0
-    for path in segments(broker, 0):
-        with open(path, "r+b") as file:
-            file.truncate(0)
-    broker.start()
+    (path,) = segments(broker, 0)
+    data = path.read_bytes()
+    places = [at for at in range(0, len(data), BLOCK) if data[at:at + 3] == b"V2\x02"]
+    bases = [int.from_bytes(data[at + 67:at + 75], "big") for at in places]
+    at, lost = next((at, base) for at, base in zip(places, bases) if base >= least)
+    with open(path, "r+b") as file:
+        file.truncate(at)
+    return lost
 
 
 def ends(broker):
@@ -56,10 +65,10 @@ def read_by_confluent(broker, group):
     return values
 
 
-def positions_of_kafka_python(broker):
+def positions_of_kafka_python(broker, group):
     from kafka import KafkaConsumer, TopicPartition
 
-    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="kp", auto_offset_reset="earliest",
+    consumer = KafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=f"{group}-kp", auto_offset_reset="earliest",
                              enable_auto_commit=False)
     both = [TopicPartition("t", partition) for partition in (0, 1)]
     consumer.assign(both)
@@ -74,10 +83,10 @@ def positions_of_kafka_python(broker):
     return read, *at
 
 
-async def positions_of_aiokafka(broker):
+async def positions_of_aiokafka(broker, group):
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
-    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id="aio", auto_offset_reset="earliest",
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=f"{group}-aio", auto_offset_reset="earliest",
                                 enable_auto_commit=False)
     await consumer.start()
     both = [TopicPartition("t", partition) for partition in (0, 1)]
@@ -93,38 +102,60 @@ async def positions_of_aiokafka(broker):
     return read, *at
 
 
-def every_reader_gets_past(broker):
-    whole = lines(1000)
+def every_reader_gets_past(broker, lost, group):
+    """… the offsets from `lost` on of partition 0, from before and from among them."""
+    kept = lines(0, lost)
+    whole = sorted((kept + lines(1000)).splitlines())
     for arguments in (("-C", "-t", "t", "-p", "0"), ("-C", "-t", "t")):
         read = broker.kcat(*arguments, "-o", "beginning", "-e", "-q", timeout=20).stdout
-        assert read == (b"" if "-p" in arguments else whole)
-    for place in ("beginning", "offset:100"):
+        assert read == kept if "-p" in arguments else sorted(read.splitlines()) == whole
+    for place in ("beginning", "offset:150"):
         read = broker.cli("consume", "t", "--from", place, "--no-follow", timeout=20).stdout
-        assert read == (whole if place == "beginning" else lines(1100, 100))
-    assert b"\n".join(read_by_confluent(broker, "confluent")) + b"\n" == whole
+        assert sorted(read.splitlines()) == (whole if place == "beginning" else lines(1150, 50).splitlines())
+    assert sorted(read_by_confluent(broker, group)) == whole
     both = [RECORDS, RECORDS]
-    assert positions_of_kafka_python(broker) == (RECORDS, both, both)
-    assert asyncio.run(positions_of_aiokafka(broker)) == (RECORDS, both, both)
+    assert positions_of_kafka_python(broker, group) == (len(whole), both, both)
+    assert asyncio.run(positions_of_aiokafka(broker, group)) == (len(whole), both, both)
     assert ends(broker) == RECORDS
 
 
-def goes_on_behind(broker):
-    """The next record is the first one readable, for those who come and for those who wait."""
-    waiting = subprocess.Popen(["kcat", "-b", broker.bootstrap, "-C", "-t", "t", "-p", "0", "-o", "beginning", "-c", "1",
+def goes_on_behind(broker, lost):
+    """The next record is the first one readable there, for those who come and for those who wait."""
+    waiting = subprocess.Popen(["kcat", "-b", broker.bootstrap, "-C", "-t", "t", "-p", "0", "-o", str(lost), "-c", "1",
                                 "-q", "-u", "-f", "%o %s"], stdout=subprocess.PIPE)
     broker.kcat("-P", "-t", "t", "-p", "0", data=b"next\n")
     assert waiting.communicate(timeout=20)[0] == b"%d next" % RECORDS
-    read = broker.cli("consume", "t", "-p", "0", "--from", "beginning", "--no-follow", "-o", "json").stdout
+    read = broker.cli("consume", "t", "-p", "0", "--from", f"offset:{lost}", "--no-follow", "-o", "json").stdout
     assert json.loads(read)["offset"] == RECORDS
 
 
 @pytest.mark.parametrize("shards, config", [(1, ""), (2, NODE)])
 def test_a_damaged_end_is_skipped_to_the_end(brokers, shards, config):
     broker = brokers(shards=shards, config=config).start()
-    cut_off(broker, "--config", "on_quarantine=skip")
+    lost = cut_off(broker, "--config", "on_quarantine=skip")
+    assert lost == 0
+    broker.start()
     assert f"offsets 0 to {RECORDS} are quarantined" in broker.tail()
-    every_reader_gets_past(broker)
+    every_reader_gets_past(broker, lost, "all")
     skipped = broker.metric("ringway_quarantine_skipped_records_total")
-    # Two of kcat, consume from 0 and from 100, three consumers.
-    assert skipped >= 5 * RECORDS, skipped
-    goes_on_behind(broker)
+    # Two of kcat, one of consume, three consumers; and one from among them.
+    assert skipped >= 6 * RECORDS, skipped
+    goes_on_behind(broker, lost)
+
+
+@pytest.mark.parametrize("shards, config", [(1, ""), (2, NODE)])
+def test_offsets_that_a_repair_gave_up_at_the_end_stop_nobody(brokers, shards, config):
+    broker = brokers(shards=shards, config=config).start()
+    lost = cut_off(broker, least=50)
+    assert 50 <= lost < 150
+    command = [str(BINARY), "log", "repair", str(broker.directory / "data")]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 0 and b"1 repaired" in done.stderr, done.stderr
+    broker.start()
+    for kill in (True, False):
+        every_reader_gets_past(broker, lost, f"killed-{kill}")
+        assert broker.describe("t")["partitions"][0]["quarantined"] == []
+        broker.restart(kill=kill)
+    assert broker.metric("ringway_quarantine_skipped_records_total") == 0
+    assert broker.describe("t")["partitions"][0]["quarantined"] == []
+    goes_on_behind(broker, lost)
