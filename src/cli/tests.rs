@@ -23,6 +23,8 @@ fn wrong_flags_and_commands_are_exit_2() {
         "ringway topic",
         "ringway topic create",
         "ringway topic create t --partitions 0",
+        "ringway topic set t",
+        "ringway topic set t novalue",
         "ringway topic create t --config novalue",
         "ringway topic list --timeout 5",
         "ringway produce",
@@ -78,6 +80,8 @@ fn a_bad_value_is_a_configuration_error_and_names_its_flag() {
 fn the_lines_of_the_manual_are_accepted() {
     for line in [
         "ringway topic create events --partitions 4 --config retention.ms=86400000",
+        "ringway topic set events on_quarantine=skip retention.ms=1 --unset segment.ms",
+        "ringway topic set events --unset on_quarantine",
         "ringway topic list -o json --server h:1 --timeout 2s",
         "ringway topic --server h:1 describe events -o json",
         "ringway produce events --key-separator :",

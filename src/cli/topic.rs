@@ -1,4 +1,4 @@
-//! `ringway topic create|list|describe|delete`
+//! `ringway topic create|list|describe|set|delete`
 
 use super::Output;
 use super::server::{Connection, Server, print, unexpected};
@@ -48,6 +48,17 @@ enum Action {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Change settings of a topic; they hold at once, for consumers and producers that are there, too.
+    Set {
+        /// Name.
+        name: String,
+        /// Kafka topic settings, such as retention.ms=86400000 or on_quarantine=skip.
+        #[arg(value_name = "KEY=VALUE", value_parser = parse_setting, required_unless_present = "unset")]
+        settings: Vec<(String, String)>,
+        /// A setting that goes back to its default; may be repeated.
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+    },
     /// Delete a topic and everything in it.
     Delete {
         /// Name.
@@ -69,6 +80,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Refusal> {
         }
         Action::List { output } => list(&mut connection, output)?,
         Action::Describe { name, output } => describe(&mut connection, &name, output)?,
+        Action::Set { name, settings, unset } => set(&mut connection, &name, settings, unset)?,
         Action::Delete { name } => {
             let reply = connection.call(|session, out| session.delete_topic(out, &name))?;
             let NativeReply::TopicDeleted { .. } = reply else { return Err(unexpected(&reply)) };
@@ -90,6 +102,25 @@ fn create(
     let json = json!({"name": name, "topic_id": reply.topic_id, "partitions": reply.partitions});
     let table = || format!("created {name}, {} partitions", reply.partitions);
     print(Output::Table, table, &json);
+    Ok(())
+}
+
+fn set(
+    connection: &mut Connection,
+    name: &str,
+    settings: Vec<(String, String)>,
+    unset: Vec<String>,
+) -> Result<(), Refusal> {
+    let given = settings.into_iter().map(|(key, value)| (key, Some(value)));
+    let configs: BTreeMap<String, Option<String>> =
+        given.chain(unset.into_iter().map(|key| (key, None))).collect();
+    let reply = connection.call(|session, out| session.alter_topic(out, name, configs.clone()))?;
+    let NativeReply::TopicAltered { .. } = reply else { return Err(unexpected(&reply)) };
+    let rows = configs.iter().map(|(key, value)| match value {
+        Some(value) => format!("{name}: {key} = {value}\n"),
+        None => format!("{name}: {key} is its default again\n"),
+    });
+    print(Output::Table, || rows.collect(), &json!({}));
     Ok(())
 }
 

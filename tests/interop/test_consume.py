@@ -31,19 +31,24 @@ def test_an_offset_beyond_the_end_is_told_with_the_end(broker):
     assert consume(broker.server, "t", "-p", "0", "--from", "offset:5", "--no-follow") == (0, "", "")
 
 
-def test_damage_stops_its_partition_alone_and_is_told_with_range_and_remedy(broker):
+def damage(broker, *batches):
+    """Topic `t` of three partitions with six batches each, of which some are flipped on the disk: (partition, batch)."""
     broker.create("t", 3)
     for partition in range(3):
         for n in range(6):
             broker.kcat("-P", "-t", "t", "-p", str(partition), data=b"p%d-n%d " % (partition, n) + b"x" * 3000 + b"\n")
     assert broker.stop() == 0
-    for partition, n in ((0, 2), (2, 0)):
+    for partition, n in batches:
         mark = b"p%d-n%d" % (partition, n)
         (path,) = [path for path in (broker.directory / "data").rglob("*.seg") if mark in path.read_bytes()]
         with open(path, "r+b") as file:
             file.seek(path.read_bytes().find(mark) + 500)
             file.write(b"y")
     broker.start()
+
+
+def test_damage_stops_its_partition_alone_and_is_told_with_range_and_remedy(broker):
+    damage(broker, (0, 2), (2, 0))
     code, out, err = consume(broker.server, "t", "--from", "beginning", "--no-follow")
     seen = sorted(line.split()[0] for line in out.splitlines())
     assert (code, seen) == (1, ["p0-n0", "p0-n1", *(f"p1-n{n}" for n in range(6))])
@@ -55,6 +60,38 @@ def test_damage_stops_its_partition_alone_and_is_told_with_range_and_remedy(brok
         assert all(word in line for word in wanted), line
     code, out, err = consume(broker.server, "t", "-p", "0", "--from", "offset:3", "--no-follow")
     assert (code, len(out.splitlines()), err) == (0, 3, ""), "the way it names leads on"
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_topic_that_is_there_is_told_to_let_its_consumers_pass(brokers, shards):
+    from confluent_kafka import Consumer, TopicPartition
+
+    broker = brokers(shards=shards).start()
+    damage(broker, (0, 2), (2, 0))
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g"})
+    consumer.assign([TopicPartition("t", 2, 0)])
+    told = consumer.poll(20)
+    assert told is not None and told.error(), "it stands before the damage"
+    reads = ("t", "--from", "beginning", "--no-follow")
+    assert consume(broker.server, *reads)[0] == 1
+    done = broker.cli("topic", "set", "t", "on_quarantine=skip", "retention.ms=86400000")
+    assert done.stdout == b"t: on_quarantine = skip\nt: retention.ms = 86400000\n"
+    read = (message for message in iter(lambda: consumer.poll(20), None) if not message.error())
+    assert next(read).value().startswith(b"p2-n1"), "who stands there goes on"
+    consumer.close()
+    for kill in (True, False):
+        code, out, err = consume(broker.server, *reads)
+        assert (code, len(out.splitlines()), err) == (0, 16, "")
+        broker.restart(kill=kill)
+    for wrong, words in (("on_quarantine=pass", ["on_quarantine", "stop, skip"]), ("retention.sm=5", ["retention.sm"]),
+                         ("retention.ms=soon", ["retention.ms", "whole number"])):
+        done = broker.cli("topic", "set", "t", "segment.ms=5", wrong, check=False)
+        assert done.returncode == 1 and all(word in done.stderr.decode() for word in words), done.stderr
+    assert broker.cli("topic", "set", "nobody", "segment.ms=5", check=False).returncode == 1
+    broker.cli("topic", "set", "t", "--unset", "on_quarantine")
+    configs = broker.describe("t")["configs"]
+    assert (configs["on_quarantine"], configs["retention.ms"], configs["segment.ms"]) == ("stop", "86400000", "604800000")
+    assert consume(broker.server, *reads)[0] == 1
 
 
 def answer(request, body):

@@ -19,7 +19,9 @@ use crate::error::ClientError;
 use crate::inbox::Inbox;
 use reply::Call;
 use ringway_wire::header::{HEADER_LEN, KAFKA_AT, KAFKA_HEADER_LEN, KafkaHeader, stamp};
-use ringway_wire::native::control::{self, DeleteTopic, DescribeTopic, Hello, MetadataRequest};
+use ringway_wire::native::control::{
+    self, AlterTopic, DeleteTopic, DescribeTopic, Hello, MetadataRequest,
+};
 use ringway_wire::native::{
     CorrelationText, FrameStart, frame_start, produce_line, put_envelope, request_line,
 };
@@ -124,6 +126,20 @@ impl NativeSession {
     ) -> Result<u64, ClientError> {
         let body = CreateTopic { name: name.to_owned(), partitions, configs };
         self.ask(Call::CreateTopic, control::CREATE_TOPIC, &body, out)
+    }
+
+    /// Changes settings of a topic; `None` = back to the default.
+    ///
+    /// # Errors
+    /// As [`NativeSession::hello`].
+    pub fn alter_topic(
+        &mut self,
+        out: &mut Vec<u8>,
+        name: &str,
+        configs: BTreeMap<String, Option<String>>,
+    ) -> Result<u64, ClientError> {
+        let body = AlterTopic { name: name.to_owned(), configs };
+        self.ask(Call::AlterTopic, control::ALTER_TOPIC, &body, out)
     }
 
     /// Deletes a topic.

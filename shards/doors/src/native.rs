@@ -19,8 +19,8 @@ use ringway_partition::request::{Payload, Reply, Request};
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::header::{BATCH_VERSION, HEADER_LEN, MessageType};
 use ringway_wire::native::control::{
-    CREATE_TOPIC, CreateTopic, DELETE_TOPIC, DESCRIBE_TOPIC, FETCH, HEARTBEAT, HELLO, LIST_OFFSETS,
-    METADATA,
+    ALTER_TOPIC, AlterTopic, CREATE_TOPIC, CreateTopic, DELETE_TOPIC, DESCRIBE_TOPIC, FETCH,
+    HEARTBEAT, HELLO, LIST_OFFSETS, METADATA,
 };
 use ringway_wire::native::{BROKER, Envelope, FrameError, FrameStart, frame_start};
 use rows::Rows;
@@ -39,6 +39,7 @@ enum Row {
 /// What a control message remembers between asking and answering.
 enum Call {
     Create(String),
+    Alter(String),
     Delete(String),
     Describe(Box<topics::Describing>),
     Fetch,
@@ -110,6 +111,7 @@ impl NativeDoor {
             Some(Row::Produce(waiting)) => waiting.finish(reply, turn),
             Some(Row::Call(asker, call)) => match call {
                 Call::Create(name) => topics::created(&asker, name, reply, turn),
+                Call::Alter(name) => topics::altered(&asker, name, reply, turn),
                 Call::Delete(name) => topics::deleted(&asker, name, reply, turn),
                 Call::Describe(describing) => {
                     if let Some((request, describing)) = describing.next(&asker, reply, turn) {
@@ -210,6 +212,10 @@ impl NativeDoor {
             }
             CREATE_TOPIC => json(content)
                 .map(|body: CreateTopic| Some((topics::create(&body), Call::Create(body.name)))),
+            ALTER_TOPIC => json(content).map(|body: AlterTopic| {
+                let name = body.name.clone();
+                Some((topics::alter(&asker, body, turn)?, Call::Alter(name)))
+            }),
             DELETE_TOPIC => json(content).map(|body| {
                 let request = topics::delete(&asker, &body, turn)?;
                 Some((request, Call::Delete(body.name)))

@@ -88,7 +88,7 @@ impl ProducerIds {
                     turn.refuse(id, ErrorCode::CoordinatorLoadInProgress, message.clone());
                 }
             }
-            MetaAnswer::Created { .. } | MetaAnswer::Deleted => {
+            MetaAnswer::Created { .. } | MetaAnswer::Altered | MetaAnswer::Deleted => {
                 unreachable!("a reservation is answered with ids")
             }
         }

@@ -129,6 +129,13 @@ pub enum MetaOp {
         /// Made by the broker itself (`__consumer_offsets`).
         internal: bool,
     },
+    /// Change settings of one topic.
+    AlterTopic {
+        /// Which.
+        topic_id: u64,
+        /// Raw settings as given; `None` = back to the default.
+        configs: Vec<(String, Option<String>)>,
+    },
     /// Delete one topic by id.
     DeleteTopic {
         /// Which.
@@ -151,6 +158,8 @@ pub enum MetaAnswer {
         /// Resolved partition count.
         partitions: u32,
     },
+    /// The new settings hold.
+    Altered,
     /// Gone.
     Deleted,
     /// Ids `first..first + count` are this shard's.

@@ -33,6 +33,7 @@ impl Control {
             MetaOp::CreateTopic { name, partitions, configs, validate_only, internal, .. } => {
                 self.create(&name, partitions, &configs, validate_only, internal)
             }
+            MetaOp::AlterTopic { topic_id, configs } => self.alter(topic_id, &configs),
             MetaOp::DeleteTopic { topic_id } => {
                 let before = self.topics.len();
                 self.topics.retain(|_, topic| topic.id != topic_id);
@@ -44,6 +45,21 @@ impl Control {
                 (MetaAnswer::ProducerIds { first, count }, false)
             }
         }
+    }
+
+    fn alter(&mut self, id: u64, changes: &[(String, Option<String>)]) -> (MetaAnswer, bool) {
+        let failed = |code, message: String| (MetaAnswer::Failed { code, message }, false);
+        let Some(topic) = self.topics.values_mut().find(|topic| topic.id == id) else {
+            return failed(ErrorCode::UnknownTopicOrPartition, format!("no topic has id {id}"));
+        };
+        let mut config = topic.config.clone();
+        for (name, value) in changes {
+            if let Err(error) = config.set(name, value.as_deref()) {
+                return failed(ErrorCode::InvalidConfig, error.to_string());
+            }
+        }
+        topic.config = config;
+        (MetaAnswer::Altered, true)
     }
 
     fn create(

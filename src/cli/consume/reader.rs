@@ -213,7 +213,7 @@ fn damage_text(topic: &DescribeTopicReply, partition: u32, offset: u64) -> Strin
     };
     format!(
         "{name}/{partition}: offset {offset} is damaged: {what}; {behind}let all consumers pass \
-         (on_quarantine=skip) or repair the log (ringway log repair): docs/operating.md, \"Damaged data\""
+         (ringway topic set {name} on_quarantine=skip) or repair the log (ringway log repair): docs/operating.md, \"Damaged data\""
     )
 }
 
@@ -242,7 +242,8 @@ mod tests {
             ..DescribeTopicReply::default()
         };
         let text = damage_text(&topic, 2, 5);
-        for word in ["t/2", "offset 5 ", "4..7", "payload", "--from offset:7", "on_quarantine=skip"]
+        for word in
+            ["t/2", "offset 5 ", "4..7", "payload", "--from offset:7", "set t on_quarantine=skip"]
         {
             assert!(text.contains(word), "{word}: {text}");
         }

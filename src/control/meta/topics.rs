@@ -104,6 +104,7 @@ impl Metadata {
             } => self
                 .check_new(&name, partitions, replication_factor, &configs, internal)
                 .and_then(|topic| self.create(&topic, validate_only)),
+            MetaOp::AlterTopic { topic_id, configs } => self.alter(topic_id, &configs),
             MetaOp::DeleteTopic { topic_id } => self.delete(topic_id),
             MetaOp::ReserveProducerIds { count } => self.reserve_producer_ids(count),
         };
@@ -194,14 +195,52 @@ impl Metadata {
         Err(contended())
     }
 
-    fn delete(&mut self, topic_id: u64) -> Result<MetaAnswer, Refused> {
+    /// Changes the settings given, checked together with those that stay.
+    fn alter(
+        &mut self,
+        topic_id: u64,
+        changes: &[(String, Option<String>)],
+    ) -> Result<MetaAnswer, Refused> {
+        for _ in 0..ATTEMPTS_MAX {
+            let (name, key, row) = self.topic_row(topic_id)?;
+            let mut topic: TopicRow = serde_json::from_slice(&row.value).map_err(|cause| {
+                (ErrorCode::UnknownServerError, format!("row of topic {name}: {cause}"))
+            })?;
+            if topic.internal {
+                let why = format!("topic {name} is the broker's own: its settings are fixed");
+                return Err((ErrorCode::InvalidTopicException, why));
+            }
+            let stay = topic.configs.iter().map(|(name, value)| (name.as_str(), Some(&**value)));
+            let given = changes.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+            let config = TopicConfig::from_overrides(stay.chain(given))
+                .map_err(|error| (ErrorCode::InvalidConfig, error.to_string()))?;
+            topic.configs = config.overrides;
+            let txn = Txn {
+                compares: vec![(key.clone(), Expect::ModRevision(row.mod_revision))],
+                then: vec![Op::Put(key, encode(&topic)?)],
+                otherwise: Vec::new(),
+            };
+            if self.commit(&txn)? {
+                return Ok(MetaAnswer::Altered);
+            }
+        }
+        Err(contended())
+    }
+
+    /// A topic's name, and its row with the key.
+    fn topic_row(&self, topic_id: u64) -> Result<(String, String, Row), Refused> {
         let unknown =
             || (ErrorCode::UnknownTopicOrPartition, format!("no topic has id {topic_id}"));
+        let topic = self.follower.catalog().by_id.get(&topic_id).ok_or_else(unknown)?;
+        let key = format!("{TOPIC_PREFIX}{}", topic.name);
+        let row = self.row(&key)?.ok_or_else(unknown)?;
+        Ok((topic.name.clone(), key, row))
+    }
+
+    fn delete(&mut self, topic_id: u64) -> Result<MetaAnswer, Refused> {
         for _ in 0..ATTEMPTS_MAX {
-            let topic = self.follower.catalog().by_id.get(&topic_id).ok_or_else(unknown)?;
-            let key = format!("{TOPIC_PREFIX}{}", topic.name);
-            let slot = format!("{SLOT_PREFIX}{}", names::slot(&topic.name));
-            let row = self.row(&key)?.ok_or_else(unknown)?;
+            let (name, key, row) = self.topic_row(topic_id)?;
+            let slot = format!("{SLOT_PREFIX}{}", names::slot(&name));
             let txn = Txn {
                 compares: vec![(key.clone(), Expect::ModRevision(row.mod_revision))],
                 then: vec![Op::Delete(key), Op::Delete(slot)],

@@ -390,6 +390,7 @@ impl Node {
                 self.catalog.insert(topic(id, &name, partitions, internal, config));
                 (MetaAnswer::Created { topic_id: id, partitions }, true)
             }
+            MetaOp::AlterTopic { .. } => failed(ErrorCode::InvalidConfig, "no settings change"),
             MetaOp::DeleteTopic { topic_id } => {
                 self.catalog.version += 1;
                 match self.catalog.remove(topic_id) {

@@ -188,6 +188,7 @@ fn messages() {
         ("Hello", "{\"version\":1,\"client\":\"x\"}"),
         ("Metadata", "{\"topics\":[\"events\"]}"),
         ("CreateTopic", "{\"name\":\"new\",\"partitions\":1}"),
+        ("AlterTopic", "{\"name\":\"events\",\"configs\":{\"retention.ms\":\"5\",\"segment.ms\":null}}"),
         ("DeleteTopic", "{\"name\":\"events\"}"),
         ("DescribeTopic", "{\"name\":\"events\"}"),
         ("ListOffsets", "{\"topic_id\":1,\"partition\":0,\"at\":\"latest\"}"),

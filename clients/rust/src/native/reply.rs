@@ -6,8 +6,8 @@ use ringway_wire::crc32c::crc32c;
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::header::{BatchHeader, CRC_FROM, HEADER_LEN, HeaderError, Kind, MessageType};
 use ringway_wire::native::control::{
-    CreateTopicReply, DeleteTopicReply, DescribeTopicReply, ErrorReply, FetchReply, HelloReply,
-    ListOffsetsReply, MetadataReply,
+    AlterTopicReply, CreateTopicReply, DeleteTopicReply, DescribeTopicReply, ErrorReply,
+    FetchReply, HelloReply, ListOffsetsReply, MetadataReply,
 };
 use ringway_wire::native::{
     Envelope, FrameError, FrameStart, correlation_number, error_payload, frame_start, produce_ack,
@@ -20,6 +20,7 @@ pub(super) enum Call {
     Hello,
     Metadata,
     CreateTopic,
+    AlterTopic,
     DeleteTopic,
     DescribeTopic,
     ListOffsets,
@@ -51,6 +52,11 @@ pub enum NativeReply {
         correlation: u64,
         /// Its number and partitions.
         reply: CreateTopicReply,
+    },
+    /// A topic's settings have changed.
+    TopicAltered {
+        /// Of the request.
+        correlation: u64,
     },
     /// A topic is gone.
     TopicDeleted {
@@ -110,6 +116,7 @@ impl NativeReply {
             NativeReply::HelloOk { correlation, .. }
             | NativeReply::Metadata { correlation, .. }
             | NativeReply::TopicCreated { correlation, .. }
+            | NativeReply::TopicAltered { correlation }
             | NativeReply::TopicDeleted { correlation }
             | NativeReply::TopicDescribed { correlation, .. }
             | NativeReply::Offset { correlation, .. }
@@ -196,6 +203,10 @@ pub(super) fn read_envelope(
         Call::Hello => NativeReply::HelloOk { correlation, reply: json(content)? },
         Call::Metadata => NativeReply::Metadata { correlation, reply: json(content)? },
         Call::CreateTopic => NativeReply::TopicCreated { correlation, reply: json(content)? },
+        Call::AlterTopic => {
+            let _: AlterTopicReply = json(content)?;
+            NativeReply::TopicAltered { correlation }
+        }
         Call::DeleteTopic => {
             let _: DeleteTopicReply = json(content)?;
             NativeReply::TopicDeleted { correlation }

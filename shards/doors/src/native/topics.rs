@@ -1,4 +1,4 @@
-//! CreateTopic, DeleteTopic, DescribeTopic, ListOffsets: questions and their answers.
+//! CreateTopic, AlterTopic, DeleteTopic, DescribeTopic, ListOffsets: questions and their answers.
 //! Owner: one native connection.
 //! Invariant: partitions are described one after another: one question is under way per request.
 //! Not here: rules about topics (control plane), logs (`log`).
@@ -11,9 +11,9 @@ use ringway_partition::request::{LogFacts, MetaAnswer, MetaOp, OffsetAt, Reply, 
 use ringway_wire::error_code::ErrorCode;
 use ringway_wire::ids::{LogKey, shard_of};
 use ringway_wire::native::control::{
-    At, CreateTopic, CreateTopicReply, DeleteTopic, DeleteTopicReply, DescribeTopic,
-    DescribeTopicReply, ListOffsets, ListOffsetsReply, NamedOffset, PartitionDescription,
-    QuarantineDescription, SegmentDescription,
+    AlterTopic, AlterTopicReply, At, CreateTopic, CreateTopicReply, DeleteTopic, DeleteTopicReply,
+    DescribeTopic, DescribeTopicReply, ListOffsets, ListOffsetsReply, NamedOffset,
+    PartitionDescription, QuarantineDescription, SegmentDescription,
 };
 use std::sync::Arc;
 
@@ -34,6 +34,22 @@ pub(crate) fn create(create: &CreateTopic) -> Request {
 pub(crate) fn created(asker: &Asker, name: String, reply: Reply, turn: &mut Turn<'_>) {
     if let Reply::Meta(MetaAnswer::Created { topic_id, partitions }) = reply {
         return asker.respond(&CreateTopicReply { name, topic_id, partitions }, turn);
+    }
+    let (code, message) = refusal(reply);
+    asker.refuse(code, message, turn);
+}
+
+/// The question that changes a topic's settings; a topic that is not there is refused at once.
+pub(crate) fn alter(asker: &Asker, alter: AlterTopic, turn: &mut Turn<'_>) -> Option<Request> {
+    let topic_id = find(asker, &alter.name, turn)?.id;
+    let configs = alter.configs.into_iter().collect();
+    Some(Request::Meta(MetaOp::AlterTopic { topic_id, configs }))
+}
+
+/// Answers a change of settings.
+pub(crate) fn altered(asker: &Asker, name: String, reply: Reply, turn: &mut Turn<'_>) {
+    if matches!(reply, Reply::Meta(MetaAnswer::Altered)) {
+        return asker.respond(&AlterTopicReply { name }, turn);
     }
     let (code, message) = refusal(reply);
     asker.refuse(code, message, turn);

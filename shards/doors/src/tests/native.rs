@@ -243,10 +243,23 @@ fn topics_are_made_described_and_deleted() {
     assert!(reply.configs.contains_key("retention.ms"));
     assert_eq!(reply.uuid, "abababababababab0000000000000007");
 
+    let configs =
+        [("retention.ms".to_owned(), Some("5".to_owned())), ("segment.ms".to_owned(), None)];
+    let alter = AlterTopic { name: "gpu".to_owned(), configs: configs.clone().into() };
+    peer.send(&envelope(ALTER_TOPIC, 3, &alter));
+    let asked = peer.answer_next(Reply::Meta(MetaAnswer::Altered));
+    assert!(matches!(asked, Request::Meta(MetaOp::AlterTopic { topic_id: 7, configs: asked })
+        if asked == configs));
+    answer::<AlterTopicReply>(&mut peer, MessageType::Response);
+    peer.send(&envelope(ALTER_TOPIC, 3, &alter));
+    let (code, message) = (ErrorCode::InvalidConfig, "no".to_owned());
+    peer.answer_next(Reply::Meta(MetaAnswer::Failed { code, message }));
+    assert_eq!(refused(&mut peer), ErrorCode::InvalidConfig);
+
     peer.send(&envelope(DELETE_TOPIC, 3, &DeleteTopic { name: "gpu".to_owned() }));
     peer.answer_next(Reply::Meta(MetaAnswer::Deleted));
     answer::<DeleteTopicReply>(&mut peer, MessageType::Response);
-    for id in [DELETE_TOPIC, DESCRIBE_TOPIC] {
+    for id in [ALTER_TOPIC, DELETE_TOPIC, DESCRIBE_TOPIC] {
         peer.send(&envelope(id, 4, &DeleteTopic { name: "nobody".to_owned() }));
         assert_eq!(refused(&mut peer), ErrorCode::UnknownTopicOrPartition);
     }

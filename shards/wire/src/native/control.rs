@@ -16,6 +16,8 @@ pub const HELLO: &str = "Hello";
 pub const METADATA: &str = "Metadata";
 /// Message id of [`CreateTopic`].
 pub const CREATE_TOPIC: &str = "CreateTopic";
+/// Message id of [`AlterTopic`].
+pub const ALTER_TOPIC: &str = "AlterTopic";
 /// Message id of [`DeleteTopic`].
 pub const DELETE_TOPIC: &str = "DeleteTopic";
 /// Message id of [`DescribeTopic`].
@@ -154,6 +156,24 @@ pub struct CreateTopicReply {
     pub topic_id: u64,
     /// Partitions made.
     pub partitions: u32,
+}
+
+/// Changes settings of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlterTopic {
+    /// Name.
+    pub name: String,
+    /// Kafka's topic settings; null = back to the default. Others stay as they are.
+    #[serde(default)]
+    pub configs: BTreeMap<String, Option<String>>,
+}
+
+/// Answer to [`AlterTopic`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AlterTopicReply {
+    /// Name.
+    pub name: String,
 }
 
 /// Deletes a topic.

@@ -107,6 +107,57 @@ fn validate_only_creates_nothing_and_still_finds_collisions() {
 }
 
 #[test]
+fn settings_of_a_topic_change_one_by_one_and_survive_a_restart() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mut metadata = open(directory.path(), 0);
+    metadata.apply(create("t", 2));
+    let alter = |topic_id: u64, configs: &[(&str, Option<&str>)]| MetaOp::AlterTopic {
+        topic_id,
+        configs: configs.iter().map(|(k, v)| ((*k).to_owned(), v.map(str::to_owned))).collect(),
+    };
+    let overrides = |metadata: &Metadata| {
+        let topic = Arc::clone(&metadata.catalog().topics["t"]);
+        assert_eq!((topic.id, topic.partitions), (1, 2), "it stays the same topic");
+        topic.config.overrides.clone().into_iter().collect::<Vec<_>>()
+    };
+    let row = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let (answer, catalog) =
+        metadata.apply(alter(1, &[("on_quarantine", Some("skip")), ("retention.ms", Some("5"))]));
+    assert_eq!(answer, MetaAnswer::Altered);
+    assert!(catalog.expect("published").by_id[&1].config.skip_quarantined);
+    assert_eq!(overrides(&metadata), [row("on_quarantine", "skip"), row("retention.ms", "5")]);
+    // The other one is refused with it, and nothing changes.
+    let wrong = [("retention.ms", Some("7")), ("on_quarantine", Some("skp"))];
+    let (answer, catalog) = metadata.apply(alter(1, &wrong));
+    let MetaAnswer::Failed { code: refused, message } = answer else { panic!("{answer:?}") };
+    assert_eq!((refused, catalog.is_none()), (ErrorCode::InvalidConfig, true));
+    assert!(message.contains("on_quarantine") && message.contains("stop, skip"), "{message}");
+    let refused = [
+        (alter(1, &[("retention.sm", Some("1"))]), ErrorCode::InvalidConfig),
+        (alter(1, &[("retention.sm", None)]), ErrorCode::InvalidConfig),
+        (alter(9, &[("retention.ms", None)]), ErrorCode::UnknownTopicOrPartition),
+    ];
+    for (op, expected) in refused {
+        assert_eq!(code(&mut metadata, op), expected);
+    }
+    metadata.apply(alter(1, &[("retention.ms", None)]));
+    drop(metadata);
+    let mut metadata = open(directory.path(), 0);
+    assert_eq!(overrides(&metadata), [row("on_quarantine", "skip")]);
+    let own = MetaOp::CreateTopic {
+        name: "__own".to_owned(),
+        partitions: 1,
+        replication_factor: -1,
+        configs: Vec::new(),
+        validate_only: false,
+        internal: true,
+    };
+    assert_eq!(metadata.apply(own).0, MetaAnswer::Created { topic_id: 2, partitions: 1 });
+    let op = alter(2, &[("retention.ms", Some("1"))]);
+    assert_eq!(code(&mut metadata, op), ErrorCode::InvalidTopicException);
+}
+
+#[test]
 fn a_deleted_topic_s_number_and_uuid_never_come_back() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let mut metadata = open(directory.path(), 41);

@@ -42,6 +42,11 @@ fn q3_stop_is_the_default_and_everything_behind_the_range_is_served() {
         assert_eq!(world.fetch(key, 0).offsets, [(0, 2)], "up to the damage");
         assert_eq!(world.fetch(key, 6).offsets, [(6, 8), (9, 11)]);
         assert_eq!(skipped(&world, shards), 0);
+        // Whoever stands there goes on once the topic says so.
+        world.set_config(key.topic_id, "on_quarantine", "skip");
+        assert_eq!(world.fetch(key, 4).offsets, [(6, 8), (9, 11)]);
+        world.set_config(key.topic_id, "on_quarantine", "stop");
+        assert_eq!(world.fetch(key, 4).code, ErrorCode::CorruptMessage);
         world.finish();
     }
 }

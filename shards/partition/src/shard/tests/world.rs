@@ -290,6 +290,7 @@ impl World {
                 let topic_id = self.add_topic(&name, partitions, config, internal);
                 MetaAnswer::Created { topic_id, partitions }
             }
+            MetaOp::AlterTopic { .. } => unreachable!("tests change settings by `set_config`"),
             MetaOp::DeleteTopic { topic_id } => {
                 self.catalog.remove(topic_id);
                 self.tell_catalog();
