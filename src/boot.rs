@@ -3,6 +3,7 @@
 
 mod banner;
 mod listeners;
+mod metadata;
 mod plan;
 mod reload;
 mod shard_threads;
@@ -10,9 +11,7 @@ mod shard_threads;
 use crate::config::{self, Config};
 use crate::control::http::{self, Phase, Recovering, Status};
 use crate::control::hub::{Event, Hub, Recovered};
-use crate::control::meta::catalog::Identity;
-use crate::control::meta::local::LocalStore;
-use crate::control::meta::topics::{Metadata, TopicRules};
+use crate::control::meta::topics::Metadata;
 use crate::refusal::{FAILED, Refusal};
 use crate::report::{self, Level};
 use banner::Banner;
@@ -80,7 +79,7 @@ fn prepare(config: Config) -> Result<Prepared, Refusal> {
     let directory = open_data_directory(&config.node.data_dir, plan::direct_io(&config.log))?;
     let listeners = Listeners::bind(&config, shards)?;
     let facts = Arc::new(start_directory(&directory)?);
-    let metadata = open_metadata(&config, &directory, &facts, &listeners, shards)?;
+    let metadata = metadata::open(&config, &directory, &facts, &listeners, shards)?;
     Ok(Prepared {
         config,
         placement,
@@ -155,39 +154,6 @@ fn start_directory(directory: &DataDirectory) -> Result<DirectoryFacts, Refusal>
             }
         }
     }
-}
-
-fn open_metadata(
-    config: &Config,
-    directory: &DataDirectory,
-    facts: &DirectoryFacts,
-    listeners: &Listeners,
-    shards: u32,
-) -> Result<Metadata, Refusal> {
-    let refused = |error: &dyn std::fmt::Display| Refusal::configuration(error.to_string());
-    let path = directory.path.join("metastore.redb");
-    let store = LocalStore::open(&path).map_err(|error| refused(&error))?;
-    let identity = Identity {
-        cluster_id: String::new(),
-        node_id: config.node.id,
-        shard_count: shards,
-        advertise_shards: config.kafka.advertises_shards(shards),
-        leader_epoch: i32::try_from(facts.start_counter).unwrap_or(i32::MAX),
-        topic_defaults: Arc::new(config.broker.topic_defaults.clone()),
-    };
-    let rules = TopicRules { partitions: config.broker.partitions, draw_uuid };
-    let on_disk = facts.logs.iter().map(|log| log.topic_id).max().unwrap_or(0);
-    let mut metadata = Metadata::open(Box::new(store), identity, rules, on_disk)
-        .map_err(|error| refused(&error))?;
-    metadata.set_brokers(plan::brokers(config, listeners, shards));
-    let catalog = metadata.catalog();
-    let orphans =
-        facts.logs.iter().filter(|log| !catalog.by_id.contains_key(&log.topic_id)).count();
-    if orphans > 0 {
-        let text = "logs on disk that no topic knows; they are not served and not deleted";
-        report::log(Level::Warn, "boot", text, &[("logs", orphans.into())]);
-    }
-    Ok(metadata)
 }
 
 /// A random (version 4) uuid.

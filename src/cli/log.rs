@@ -6,6 +6,7 @@ mod findings;
 mod history;
 mod inspect;
 mod meta;
+mod metadata;
 mod quarantine;
 mod repair;
 mod topics;

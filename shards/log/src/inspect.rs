@@ -9,7 +9,7 @@ use crate::directory::DirectoryFacts;
 use crate::event::QuarantineFacts;
 use crate::quarantine::Quarantine;
 use ringway_wire::ids::LogKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// First bytes and version of `partition.meta`.
 const NAME_MAGIC: [u8; 4] = *b"RWPM";
@@ -106,6 +106,13 @@ pub fn checkpointed(facts: &DirectoryFacts) -> BTreeMap<LogKey, bool> {
         }
     }
     logs
+}
+
+/// Every log that a readable one of these checkpoint files tells of.
+#[must_use]
+pub fn checkpointed_keys(files: &[(u32, u64, Vec<u8>)]) -> BTreeSet<LogKey> {
+    let files = files.iter().filter_map(|(_, _, body)| checkpoint::decode(body));
+    files.flat_map(|file| file.entries).map(|entry| entry.key).collect()
 }
 
 /// The checkpoint files that cannot be read: shard and generation.

@@ -25,11 +25,16 @@ them. A repair that is cut off leaves the old log as it was; run it again.
 Without its file `meta` no header of a directory can be believed, and no broker starts in it. --meta makes it anew:
 every frame tells the directory's secret, and they have to agree. Run `ringway log verify` afterwards.
 
+Without `metastore.redb` the broker knows no topic, and does not start where logs are. --metadata makes it anew from
+the file partition.meta of every log: names, numbers, partitions. Settings of topics are not in there: topics come back
+with the defaults. The old file is kept aside.
+
 Copy what only lies in a damaged range from a backup or produce it anew: a repair cannot bring it back.
 
   ringway log repair /var/lib/ringway --dry-run
   ringway log repair /var/lib/ringway --topic orders -p 3
-  ringway log repair /var/lib/ringway --meta";
+  ringway log repair /var/lib/ringway --meta
+  ringway log repair /var/lib/ringway --metadata";
 
 /// File of a log that says what its numbered directory is.
 const NAME: &str = "partition.meta";
@@ -44,6 +49,9 @@ pub(super) struct Args {
     /// Make the file `meta` anew, which is lost or damaged; nothing else is looked at.
     #[arg(long, conflicts_with_all = ["topic", "partition"])]
     meta: bool,
+    /// Make `metastore.redb` anew, which is lost or damaged; nothing else is looked at.
+    #[arg(long, conflicts_with_all = ["topic", "partition", "meta"])]
+    metadata: bool,
     /// Say what would be done and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -53,6 +61,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     if args.meta {
         return super::meta::remake(&args.directory, args.dry_run);
+    }
+    if args.metadata {
+        return super::metadata::remake(&args.directory, args.dry_run);
     }
     let stopped = Stopped::open(&args.directory, &args.choice, true)?;
     let progress = Progress::new(Some(stopped.bytes()), "records checked");

@@ -1,7 +1,7 @@
 //! Which topics a stopped directory has, read from a copy of its metadata store.
 
 use crate::control::meta::catalog::{TOPIC_PREFIX, TopicRow};
-use crate::control::meta::local::LocalStore;
+use crate::control::meta::local::{LocalStore, METADATA_REMEDY};
 use crate::control::meta::store::{read_all, read_row};
 use crate::control::meta::topics::VERSION;
 use ringway_wire::ids::LogKey;
@@ -22,8 +22,12 @@ impl Topics {
     /// What is wrong with the file, and what to do.
     pub(super) fn read(directory: &Path) -> Result<Topics, String> {
         let path = directory.join("metastore.redb");
-        let remedy = "which topics there are cannot be told: restore it from a backup";
-        let told = |cause: &dyn std::fmt::Display| format!("{}: {cause}; {remedy}", path.display());
+        let told = |cause: &dyn std::fmt::Display| {
+            format!(
+                "{}: {cause}; which topics there are cannot be told: {METADATA_REMEDY}",
+                path.display()
+            )
+        };
         let bytes = fs::metadata(&path).map_err(|cause| told(&cause))?.len();
         if bytes > STORE_BYTES_MAX {
             return Err(told(&format!("{bytes} bytes are more than any store has")));

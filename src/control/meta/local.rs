@@ -6,8 +6,11 @@ use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, StorageBackend as _, TableDefinition,
     WriteTransaction,
 };
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 /// Key → create revision, mod revision (little-endian), value.
 const ROWS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("rows");
@@ -17,6 +20,9 @@ const COUNTERS: TableDefinition<'static, &str, u64> = TableDefinition::new("coun
 const EVENTS_MAX: usize = 4_096;
 /// Two revisions before each value.
 const REVISIONS_BYTES: usize = 16;
+
+/// What to do without a readable store.
+pub(crate) const METADATA_REMEDY: &str = "restore it from a backup, or make it anew from the logs with `ringway log repair DIR --metadata`";
 
 /// An open store.
 pub(crate) struct LocalStore {
@@ -36,8 +42,10 @@ impl LocalStore {
     /// # Errors
     /// The file cannot be opened, repaired or written.
     pub(crate) fn open(path: &Path) -> Result<LocalStore, StoreError> {
-        let database = Database::create(path).map_err(|cause| failure(path, &cause))?;
-        LocalStore::over(database, path)
+        guarded(path, || {
+            let database = Database::create(path).map_err(|cause| failure(path, &cause))?;
+            LocalStore::over(database, path)
+        })
     }
 
     /// Opens a copy of the file's bytes in memory: whatever is done to it, the file stays as it is.
@@ -48,8 +56,10 @@ impl LocalStore {
         let memory = InMemoryBackend::new();
         let filled = memory.set_len(bytes.len() as u64).and_then(|()| memory.write(0, bytes));
         filled.map_err(|cause| failure(path, &cause))?;
-        let database = Database::builder().create_with_backend(memory);
-        LocalStore::over(database.map_err(|cause| failure(path, &cause))?, path)
+        guarded(path, || {
+            let database = Database::builder().create_with_backend(memory);
+            LocalStore::over(database.map_err(|cause| failure(path, &cause))?, path)
+        })
     }
 
     fn over(database: Database, path: &Path) -> Result<LocalStore, StoreError> {
@@ -143,16 +153,18 @@ impl MetaStore for LocalStore {
             let (path, cause) = (self.path.display().to_string(), cause.clone());
             return Err(StoreError::Poisoned { path, cause });
         }
-        let (write, outcome, events) = match self.prepare_commit(txn) {
+        let prepare = || self.prepare_commit(txn).map_err(|cause| self.failed(&cause));
+        let (write, outcome, events) = match guarded(&self.path, prepare) {
             Ok(prepared) => prepared,
-            Err(cause) => {
-                self.poison = Some(cause.to_string());
-                return Err(self.failed(&cause));
+            Err(error) => {
+                self.poison = Some(error.to_string());
+                return Err(error);
             }
         };
         // A commit that fails may or may not have reached the disk.
-        if let Err(cause) = write.commit() {
-            self.poison = Some(format!("a commit failed: {cause}"));
+        let commit = || write.commit().map_err(|cause| self.failed(&cause));
+        if let Err(error) = guarded(&self.path, commit) {
+            self.poison = Some(format!("a commit failed: {error}"));
             return Ok(Outcome::Unknown);
         }
         let (Outcome::Committed { revision } | Outcome::NotMet { revision, .. }) = outcome else {
@@ -169,7 +181,9 @@ impl MetaStore for LocalStore {
     }
 
     fn range(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
-        self.read_page(prefix, after, limit).map_err(|cause| self.failed(&cause))
+        guarded(&self.path, || {
+            self.read_page(prefix, after, limit).map_err(|cause| self.failed(&cause))
+        })
     }
 
     fn watch(&self, prefix: &str, from_revision: u64) -> Watched {
@@ -185,6 +199,29 @@ impl MetaStore for LocalStore {
     fn poison(&self) -> Option<&str> {
         self.poison.as_deref()
     }
+}
+
+thread_local! {
+    /// This thread is inside [`guarded`].
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What a damaged file says may break what the code of the store takes for granted: its panic is an error like
+/// any other, and told as one.
+fn guarded<T>(path: &Path, look: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = take_hook();
+        set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = GUARDED.replace(true);
+    let looked = catch_unwind(AssertUnwindSafe(look));
+    GUARDED.set(outer);
+    looked.unwrap_or_else(|_| Err(failure(path, &"damaged, what it says cannot be")))
 }
 
 fn failure(path: &Path, cause: &dyn std::fmt::Display) -> StoreError {
@@ -360,6 +397,51 @@ mod tests {
             drop(LocalStore::open_copy(&torn, &path).and_then(|copy| copy.range("", None, 10)));
         }
         assert!(LocalStore::open_copy(&whole[..whole.len() / 2], &path).is_err());
+    }
+
+    /// Damage may be told or not seen; it is never a panic, nor a store that says more than was put in.
+    #[test]
+    fn a_damaged_file_is_an_error_and_no_panic() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("metastore.redb");
+        let mut store = open(&directory);
+        for n in 0..200 {
+            let then = vec![Op::Put(format!("topic/{n}"), vec![b'x'; 200])];
+            store.txn(&Txn { then, ..Txn::default() }).expect("commits");
+        }
+        drop(store);
+        let whole = std::fs::read(&path).expect("reads");
+        let mut dice = 0x9e37_79b9_7f4a_7c15u64;
+        let mut below = |n: usize| {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            usize::try_from(dice % n.max(1) as u64).expect("small")
+        };
+        let mut refused = 0;
+        for round in 0..400 {
+            let mut bytes = whole.clone();
+            match round % 4 {
+                0 => bytes[below(512)] ^= 1 << below(8),
+                1 => {
+                    let at = below(whole.len());
+                    bytes[at] ^= 1 << below(8);
+                }
+                2 => {
+                    let (at, byte) = (below(whole.len()), below(256));
+                    let end = (at + 4096).min(whole.len());
+                    bytes[at..end].fill(u8::try_from(byte).expect("a byte"));
+                }
+                _ => bytes.truncate(1 + below(whole.len())),
+            }
+            std::fs::write(&path, &bytes).expect("writes");
+            let read = LocalStore::open(&path).and_then(|store| store.range("topic/", None, 1000));
+            match read {
+                Ok(page) => assert!(page.rows.len() <= 200),
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(refused > 100, "{refused} of 400");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Carries out the `MetaOp`s that shards emit: topics made and deleted, producer ids given out.
 
+pub(crate) mod remake;
+
 use super::catalog::{CatalogFollower, Identity, TOPIC_PREFIX, TopicRow};
 use super::names;
 use super::store::{Expect, MetaStore, Op, Outcome, Row, StoreError, Txn, read_row};

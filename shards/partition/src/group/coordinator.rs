@@ -3,10 +3,10 @@
 //! Invariant: every group call is answered exactly once; nothing is answered before its partition is replayed.
 //! Not here: the state machine of one group (`classic.rs`), the table of offsets (`offsets.rs`).
 
-use super::OFFSETS_TOPIC;
 use super::classic::{Group, Limits, Replies, Sync, joined_error, synced_error};
 use super::member::ms_to_ns;
 use super::offsets::{self, Offsets};
+use super::{OFFSETS_CONFIGS, OFFSETS_TOPIC};
 use crate::produce::HeldProduces;
 use crate::produce_rows::Produce;
 use crate::request::{
@@ -28,8 +28,6 @@ const METADATA_BYTES_MAX: usize = 4096;
 const GROUPS_MAX: usize = 100_000;
 /// `offsets.commit.timeout.ms`.
 const COMMIT_TIMEOUT_NS: u64 = 5_000_000_000;
-/// Segments of the offsets topic roll early, so that compaction finds sealed ones.
-const OFFSETS_SEGMENT_BYTES: &str = "16777216";
 
 /// A commit that waits for its flush.
 struct Commit {
@@ -159,15 +157,12 @@ impl Coordinator {
         }
         self.creating = true;
         let partitions = turn.ground.config.group.offsets_partitions;
-        let set = |name: &str, value: &str| (name.to_owned(), Some(value.to_owned()));
+        let set = |(name, value): &(&str, &str)| ((*name).to_owned(), Some((*value).to_owned()));
         let op = MetaOp::CreateTopic {
             name: OFFSETS_TOPIC.to_owned(),
             partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
             replication_factor: -1,
-            configs: vec![
-                set("cleanup.policy", "compact"),
-                set("segment.bytes", OFFSETS_SEGMENT_BYTES),
-            ],
+            configs: OFFSETS_CONFIGS.iter().map(set).collect(),
             validate_only: false,
             internal: true,
         };

@@ -12,6 +12,9 @@ mod offsets;
 
 /// Where offsets are committed.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// What it is made with: segments roll early, so that compaction finds sealed ones.
+pub const OFFSETS_CONFIGS: [(&str, &str); 2] =
+    [("cleanup.policy", "compact"), ("segment.bytes", "16777216")];
 
 /// The partition of `__consumer_offsets` that holds a group: the absolute value of Java's string hash,
 /// modulo the partitions.

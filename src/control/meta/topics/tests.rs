@@ -10,14 +10,14 @@ fn draw() -> [u8; 16] {
     [DRAWN.fetch_add(1, Ordering::Relaxed); 16]
 }
 
-fn open(directory: &Path, on_disk: u64) -> Metadata {
+pub(super) fn open(directory: &Path, on_disk: u64) -> Metadata {
     let store = LocalStore::open(&directory.join("metastore.redb")).expect("opens");
     let identity = Identity { shard_count: 2, advertise_shards: true, ..Identity::default() };
     let rules = TopicRules { partitions: 3, draw_uuid: draw };
     Metadata::open(Box::new(store), identity, rules, on_disk).expect("opens")
 }
 
-fn create(name: &str, partitions: i32) -> MetaOp {
+pub(super) fn create(name: &str, partitions: i32) -> MetaOp {
     MetaOp::CreateTopic {
         name: name.to_owned(),
         partitions,
