@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -439,6 +440,10 @@ def test_a_log_without_its_directory_is_missing_when_its_topic_exists(broker):
     done = broker.kcat("-C", "-t", "t", "-p", "0", "-o", "beginning", "-c", "1", "-q", "-f", "%o %s")
     assert done.stdout == b"%d after" % BATCHES, "no offset is given twice"
     broker.cli("topic", "delete", "deleted")
+    until = time.monotonic() + 20
+    # A delete is answered once it is decided; the files go after that, or at the next start.
+    while len(list(data.glob("t/*/p/*"))) > 1 and time.monotonic() < until:
+        time.sleep(0.01)
     broker.kill()
     assert rows(broker, 0) == (None, {("t", False): []}), "nobody misses a topic that was deleted"
     metastore = (data / "metastore.redb").read_bytes()
