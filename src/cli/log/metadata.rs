@@ -59,8 +59,9 @@ fn tell(path: &Path, remade: &Remade, kept: bool, would: &str) {
         ));
     }
     say(
-        "what topics were given as settings is lost: until you make a topic anew, the defaults of the broker's \
-         configuration hold, retention among them: look at them before the next start, which removes what is older",
+        "what topics were given as settings is lost: the defaults of the broker's configuration hold until `ringway \
+         topic set` gives them again. Retention is one of them: look at its defaults before the next start, which \
+         removes what is older",
     );
 }
 

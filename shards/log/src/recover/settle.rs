@@ -11,8 +11,35 @@ use crate::segment::{Segment, by_base, first_extent};
 use crate::turn::Turn;
 
 impl Recovery {
+    /// What holds no frame of this log and has a name between the offsets of the segment before it is no segment
+    /// of it: a read would look in it for what stands in that one. It is set aside as what lies beyond the end.
+    fn drop_strays(&mut self, turn: &mut Turn<'_>) {
+        let (mut end, last) = (0, self.end.si);
+        let (mut at, mut strays) = (0, Vec::new());
+        self.segments.retain(|segment| {
+            let stray = at < last && segment.frame_bytes == 0 && segment.base < end;
+            if stray {
+                strays.push(segment.clone());
+            }
+            (at, end) = (at + 1, end.max(segment.end_offset));
+            !stray
+        });
+        self.end.si -= strays.len();
+        self.close_all(&strays, turn);
+        let Some(result) = &mut self.result else { return };
+        for stray in strays {
+            result.notices.push(format!(
+                "log {}: segment {} holds nothing of this log, and its offsets stand in the segment before it: it is \
+                 set aside into `dropped`",
+                self.key, stray.base
+            ));
+            result.beyond.push(stray.base);
+        }
+    }
+
     /// Quarantine list and the flush of the unproven tail.
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>) -> bool {
+        self.drop_strays(turn);
         let before = self.quarantine.len();
         // Ranges beyond a torn tail: their offsets are given again, to batches that are sound.
         self.quarantine.truncate(self.result.as_ref().map_or(u64::MAX, |found| found.mark.offset));

@@ -4,7 +4,7 @@
 //! Not here: what damage looks like (`damage.rs`).
 
 use super::life::{KEY, World, batch, pool, settings};
-use crate::io::SegmentName;
+use crate::io::{SegmentName, SmallFile};
 use crate::logs::{LogSettings, Upkeep};
 
 const SECOND: u64 = 1_000_000_000;
@@ -98,6 +98,66 @@ fn q5_a_flipped_bit_that_nobody_reads_is_named_durably() {
     assert_eq!((all.len(), holes.len()), (196, 4));
     world.cut_and_start();
     assert_eq!(world.logs().quarantined(KEY).len(), 4, "durable");
+}
+
+/// Nothing was ever written to it: its name alone would lead reads of what stands in the segment before it astray.
+#[test]
+fn a_stray_segment_between_the_offsets_of_another_is_set_aside() {
+    for (bytes, clean, snapshot) in
+        [(0, true, true), (64 << 10, true, false), (0, false, true), (8192, false, false)]
+    {
+        let mut world = World::with_log(77, LogSettings { segment_bytes: 32 << 10, ..settings() });
+        world.config.upkeep = Upkeep {
+            scrub_interval_ns: Some(3_600 * SECOND),
+            scrub_bytes_per_s: 64 << 20,
+            ..Upkeep::default()
+        };
+        for n in 0..40u8 {
+            world.append_wait(&batch(1, &vec![n; 2000], 5));
+            world.flush();
+        }
+        let bases = world.disk.segments(KEY);
+        assert!(bases.len() > 3 && bases[1] > 3, "{bases:?}");
+        if clean {
+            world.stop();
+        } else {
+            world.now.mono_ns += 2_000_000_000;
+            world.settle();
+            world.logs = None;
+        }
+        if !snapshot {
+            world.disk.forget_small(SmallFile::Snapshot(KEY));
+        }
+        // In the first segment, in one further on, and in the one that is written.
+        let strays = [3, bases[2] + 1, bases[bases.len() - 1] + 1];
+        for stray in strays {
+            world.disk.put_segment(segment(stray), &vec![0; bytes]);
+        }
+        for start in 0..2 {
+            world.start();
+            world.settle();
+            let named = |stray| {
+                world.notices.iter().any(|line| line.contains(&format!("segment {stray} ")))
+            };
+            assert_eq!((named(strays[0]), named(strays[1])), (start == 0, start == 0));
+            until_passes(&mut world, 1);
+            for from in [3, 4, bases[2] + 1] {
+                assert_eq!(world.read(from, 100).map(|frames| frames[0].0), Ok(from));
+            }
+            let (all, holes) = world.read_all(4000);
+            assert_eq!(
+                (all.len(), holes),
+                (40, vec![]),
+                "{bytes} {clean} {snapshot} start {start}"
+            );
+            assert_eq!(world.disk.segments(KEY), bases);
+            let mut aside: Vec<u64> =
+                world.disk.set_aside.iter().map(|name| name.base_offset).collect();
+            aside.sort_unstable();
+            assert_eq!(aside, strays);
+            world.stop();
+        }
+    }
 }
 
 #[test]
