@@ -108,7 +108,7 @@ def test_a_lost_metadata_store_is_refused_and_made_anew(broker, loss):
     done = broker.cli_offline("log", "repair", str(data), "--metadata")
     assert done.returncode == 0, done.stderr
     for line in (b"topic t: number 1, 2 partitions, DEFAULT settings", b"topic other: number 2, 3 partitions",
-                 b"topic __consumer_offsets: number 3", b"a new cluster id", b"retention"):
+                 b"topic __consumer_offsets: number 3", b"a new cluster id", b"Retention"):
         assert line in done.stderr, done.stderr
     kept = list(data.glob("metastore.redb.damaged-*"))
     assert [one.read_bytes() for one in kept] == ([] if old is None else [old])
