@@ -47,21 +47,22 @@ impl LifeTable {
         self.0.push(Life { epoch, start, previous_end: end.min(previous_end) });
     }
 
-    /// The offsets from `previous_end` to `start` are gone for good: a life goes on behind them.
-    pub(crate) fn record_gap(&mut self, epoch: u32, start: u64, previous_end: u64) {
-        match self.0.iter_mut().find(|life| life.start == start) {
-            Some(life) => life.previous_end = life.previous_end.min(previous_end),
-            None => {
-                let at = self.0.partition_point(|life| life.start < start);
-                self.0.insert(at, Life { epoch, start, previous_end });
-            }
-        }
-    }
-
-    /// The gaps up to these starts hold records again.
-    pub(crate) fn without_gaps(mut self, starts: &[u64]) -> LifeTable {
-        for life in self.0.iter_mut().filter(|life| starts.contains(&life.start)) {
+    /// What was found from `first` on decides: these gaps, each its start, the end before it and the life behind
+    /// it, and no others. A life that has nothing outside of them is forgotten, so that gaps never overlap.
+    pub(crate) fn with_gaps(mut self, first: u64, gaps: &[(u64, u64, u32)]) -> LifeTable {
+        let lost =
+            |life: &Life| gaps.iter().any(|(to, from, _)| (*from..*to).contains(&life.start));
+        self.0.retain(|life| !lost(life));
+        for life in self.0.iter_mut().filter(|life| life.start > first) {
             life.previous_end = life.start;
+        }
+        for (start, previous_end, epoch) in gaps {
+            let life = Life { epoch: *epoch, start: *start, previous_end: *previous_end };
+            let at = self.0.partition_point(|life| life.start < *start);
+            match self.0.get_mut(at).filter(|known| known.start == *start) {
+                Some(known) => *known = life,
+                None => self.0.insert(at, life),
+            }
         }
         self
     }

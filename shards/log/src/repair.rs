@@ -78,8 +78,6 @@ pub struct Repair {
     lives: LifeTable,
     /// (start, end before it, life) of what is missing from now on.
     gaps: Vec<(u64, u64, u32)>,
-    /// Where recorded gaps ended that hold every record again.
-    closed: Vec<u64>,
 }
 
 impl Repair {
@@ -106,7 +104,6 @@ impl Repair {
             records: 0,
             lives: LifeTable::default(),
             gaps: Vec::new(),
-            closed: Vec::new(),
         }
     }
 
@@ -123,8 +120,6 @@ impl Repair {
         if gap {
             assert!(base > self.end.offset, "frames are told in order");
             self.gaps.push((base, self.end.offset, epoch));
-        } else if self.first.is_some_and(|first| self.is_closed(first, base)) {
-            self.closed.push(base);
         }
         self.first.get_or_insert(base);
         let fresh = self.source.replace(line.segment) != Some(line.segment);
@@ -146,15 +141,6 @@ impl Repair {
         };
     }
 
-    /// Whether a gap up to `base` is recorded and everything since `first` is there.
-    fn is_closed(&self, first: u64, base: u64) -> bool {
-        let lives = self.top.iter().flat_map(|top| top.table.lives());
-        let before = self.gaps.last().map_or(first, |gap| gap.0);
-        lives
-            .into_iter()
-            .any(|life| life.start == base && (before..base).contains(&life.previous_end))
-    }
-
     /// The frame's new place: behind the one before it, or first in a segment of its own.
     fn write(&mut self, line: &FrameLine, begin: bool) -> (u64, u64) {
         if begin {
@@ -174,7 +160,7 @@ impl Repair {
     pub fn finish(mut self) -> Repaired {
         let next = self.report.next.max(self.end.offset);
         let first = self.first.unwrap_or(next);
-        let mut table = match &self.top {
+        let table = match &self.top {
             Some(top) => top.table.clone(),
             None => self.lives.clone(),
         };
@@ -186,10 +172,7 @@ impl Repair {
             self.written.push(NewSegment { base: next, bytes: REGION, pieces: Vec::new() });
             (self.end.segment, self.end.position, self.end.offset) = (next, 0, next);
         }
-        table = table.without_gaps(&self.closed);
-        for (start, previous_end, epoch) in &self.gaps {
-            table.record_gap(*epoch, *start, *previous_end);
-        }
+        let table = table.with_gaps(first, &self.gaps);
         let entry = Entry {
             key: self.key,
             end: self.end,

@@ -5,6 +5,7 @@
 
 use super::life::{KEY, World, batch, settings};
 use crate::io::{SegmentName, SmallFile};
+use crate::logs::ReadStart;
 use crate::repair::{Repair, Repaired, checkpoint_body, quarantine_body};
 use crate::verify::{FindingKind, FrameLine, LogReport, LogVerify, VerifyStep};
 
@@ -43,19 +44,44 @@ fn found(world: &mut World) -> Vec<(FindingKind, u64, u64)> {
     findings.iter().map(|one| (one.kind, one.offset, one.until)).collect()
 }
 
-/// Plans a repair and puts its list and checkpoints in place; no segment may be written.
+/// Plans a repair and puts its files in place; no frame may be written anew.
 fn repair_names(world: &mut World) -> Repaired {
     let (report, facts) = (verify(world), world.start_directory().expect("fine"));
     let mut repair = Repair::new(KEY, &facts, report, &world.disk.segments(KEY));
     walk(world, |line| repair.take(line));
     let plan = repair.finish();
-    assert_eq!(plan.written, []);
+    for new in &plan.written {
+        assert_eq!(new.pieces, []);
+        world
+            .disk
+            .put_segment(segment(new.base), &vec![0; usize::try_from(new.bytes).expect("small")]);
+    }
     world.disk.put_small(SmallFile::Quarantine(KEY), quarantine_body());
-    for generation in [1000, 1001] {
+    let newest = facts.checkpoints.iter().map(|file| file.1).max().unwrap_or(0);
+    for generation in [newest + 1, newest + 2] {
         let body = checkpoint_body(generation, std::slice::from_ref(&plan));
         world.disk.put_small(SmallFile::Checkpoint { shard: 0, generation }, body);
     }
     plan
+}
+
+/// The offsets below `end` that are served.
+fn readable(world: &mut World, end: u64) -> Vec<u64> {
+    let (mut served, mut next) = (Vec::new(), 0);
+    while next < end {
+        match world.read(next, 4000) {
+            Ok(frames) => served.extend(frames.iter().map(|(offset, _)| *offset)),
+            Err(ReadStart::Gap { until }) => {
+                next = until;
+                continue;
+            }
+            other => panic!("{other:?} at {next}"),
+        }
+        let after = served.last().map_or(0, |last| last + 1);
+        assert!(after > next, "nothing is served at {next}");
+        next = after;
+    }
+    served
 }
 
 /// `records` batches of one record, durable.
@@ -135,6 +161,56 @@ fn records_that_came_back_are_named_unserved_and_a_repair_has_them_served() {
     world.stop();
     world.disk.forget_small(SmallFile::Quarantine(KEY));
     assert_eq!(found(&mut world), [], "no gap is recorded any more");
+}
+
+#[test]
+fn gaps_that_follow_each_other_are_one_after_a_repair() {
+    let mut world = World::with_log(44, settings());
+    produce(&mut world, 20);
+    world.stop();
+    world.disk.shorten(segment(0), 8192);
+    world.start();
+    let (from, _) = world.read_all(4000).1[0];
+    produce(&mut world, 5);
+    for _ in 0..2 {
+        world.stop();
+        world.start();
+        produce(&mut world, 1);
+    }
+    world.stop();
+    repair_names(&mut world);
+    world.disk.shorten(segment(20), 0);
+    world.start();
+    world.stop();
+    assert_eq!(found(&mut world), [(FindingKind::GivenUp, 20, 27)]);
+    repair_names(&mut world);
+    world.start();
+    assert_eq!(readable(&mut world, 27), (0..from).collect::<Vec<_>>());
+    for offset in from..27 {
+        assert_eq!(world.read(offset, 4000), Err(ReadStart::Gap { until: 27 }));
+    }
+}
+
+#[test]
+fn records_of_a_gap_that_came_back_in_part_are_served() {
+    let mut world = World::with_log(45, settings());
+    produce(&mut world, 20);
+    world.stop();
+    let whole = world.disk.bytes_of(segment(0)).to_vec();
+    world.disk.shorten(segment(0), 0);
+    world.start();
+    produce(&mut world, 5);
+    world.stop();
+    world.disk.put_segment(segment(0), &whole[..16384]);
+    let told = found(&mut world);
+    let [(FindingKind::GivenUp, until, 20), (FindingKind::Unserved, 0, back)] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(until, back);
+    repair_names(&mut world);
+    world.start();
+    assert_eq!(readable(&mut world, 25), (0..back).chain(20..25).collect::<Vec<_>>());
+    assert_eq!(world.read(back, 4000), Err(ReadStart::Gap { until: 20 }));
 }
 
 #[test]
