@@ -17,6 +17,9 @@ use std::collections::BTreeMap;
 
 /// A fetch that found no block for a cold read looks again after this.
 const STARVED_RETRY_NS: u64 = 5_000_000;
+/// Another shard is to answer so much before a fetch is due: what it has by then goes into the answer, however
+/// much more was wanted. Later its bytes would be left out of every answer.
+const FOREIGN_LEAD_NS: u64 = 5_000_000;
 
 /// A fetch as asked.
 #[derive(Debug)]
@@ -217,7 +220,8 @@ impl Fetches {
                 let needed = u64::from(row.bytes_min).saturating_sub(others);
                 let bytes_min = u32::try_from(needed.max(1)).unwrap_or(u32::MAX);
                 let waiter = Waiter::FetchPart { row: row_use, part: number };
-                part.ask(turn, mesh, waiter, bytes_min, row.deadline_ns);
+                let deadline_ns = row.deadline_ns.saturating_sub(FOREIGN_LEAD_NS);
+                part.ask(turn, mesh, waiter, bytes_min, deadline_ns);
             }
         }
         self.by_request.insert(row.id, at);

@@ -256,6 +256,23 @@ fn b3_a_fetch_over_shards_gathers_and_waits_as_one() {
 }
 
 #[test]
+fn f4_a_fetch_that_wants_more_than_there_is_gets_what_another_shard_has_when_it_is_due() {
+    let mut world = World::new(2);
+    let topic = world.topic("t", 2, &[]);
+    let keys = [0, 1].map(|partition| LogKey { topic_id: topic, partition });
+    for key in keys {
+        world.produce(key, plain(&world, 1, 100));
+    }
+    let request = world.fetch_request(keys.map(|key| part(key, 0)).to_vec(), 4_000, 500);
+    let id = world.ask(0, request);
+    world.pass(490);
+    assert!(!world.is_answered(id), "less than it wants");
+    world.pass(20);
+    assert!(world.fetched(id).iter().all(|part| !part.bytes.is_empty()));
+    world.finish();
+}
+
+#[test]
 fn b3_a_gone_fetch_forgets_its_foreign_part() {
     let mut world = World::new(2);
     let topic = world.topic("t", 2, &[]);
