@@ -423,12 +423,12 @@ fn put_checkpoints(
     cuts: &mut Cuts<'_>,
 ) -> Result<(), Stopped> {
     let mut kept = vec![Vec::new(); SHARDS];
-    for shard in 0..settings.shards {
+    for (shard, keep) in kept.iter_mut().enumerate().take(settings.shards) {
         let own = (0..LOGS).filter(|log| settings.shard(*log) == shard);
         let entries: Vec<(usize, Entry)> = own.map(|log| (log, entry(&logs[log]))).collect();
         let generations = if settings.mutant == Mutant::OneGeneration { 1 } else { 2 };
         for _ in 0..generations {
-            kept[shard].push(disk.put_checkpoint(shard, entries.clone()));
+            keep.push(disk.put_checkpoint(shard, entries.clone()));
             cuts.tick()?;
             disk.sync_checkpoints();
             cuts.tick()?;
