@@ -3,7 +3,7 @@
 use super::directory::{aside, checkpoints, failed, find_logs, lock, refused, sync};
 use super::topics::Topics;
 use crate::cli::progress::Progress;
-use crate::control::meta::local::LocalStore;
+use crate::control::meta::local::{LocalStore, forget_revision};
 use crate::control::meta::topics::remake::{Named, Remade, stored_cluster_id};
 use crate::refusal::Refusal;
 use ringway_log::inspect::{checkpointed_keys, partition_name};
@@ -95,6 +95,7 @@ fn put(directory: &Path, remade: &Remade, cluster_id: Option<String>) -> Result<
         }
         _ => {}
     }
+    forget_revision(&temporary).map_err(|cause| failed(&temporary, &cause))?;
     let mut uuid = [0; 16];
     assert!(getrandom::fill(&mut uuid).is_ok(), "the kernel gives random numbers");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -103,6 +104,9 @@ fn put(directory: &Path, remade: &Remade, cluster_id: Option<String>) -> Result<
     let filled = remade.fill(&mut store, cluster_id, uuid, now_ms);
     filled.map_err(|cause| failed(&temporary, &cause))?;
     drop(store);
+    for old in [&temporary, &path] {
+        forget_revision(old).map_err(|cause| failed(old, &cause))?;
+    }
     if path.exists() {
         let old = aside(directory, STORE);
         fs::hard_link(&path, &old).map_err(|cause| failed(&old, &cause))?;

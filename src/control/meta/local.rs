@@ -8,6 +8,9 @@ use redb::{
 };
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -22,7 +25,8 @@ const EVENTS_MAX: usize = 4_096;
 const REVISIONS_BYTES: usize = 16;
 
 /// What to do without a readable store.
-pub(crate) const METADATA_REMEDY: &str = "restore it from a backup, or make it anew from the logs with `ringway log repair DIR --metadata`";
+pub(crate) const METADATA_REMEDY: &str = "restore it from a backup and remove metastore.revision, or make it anew from the logs with \
+     `ringway log repair DIR --metadata`";
 
 /// An open store.
 pub(crate) struct LocalStore {
@@ -34,6 +38,47 @@ pub(crate) struct LocalStore {
     events_from: u64,
     /// What failed, until the file is opened again.
     poison: Option<String>,
+    /// None: a copy.
+    mark: Option<Mark>,
+}
+
+/// The file beside a store that tells the newest revision which a commit reached: redb goes back to the commit
+/// before when a page of the newest is damaged, and says nothing. Written after every commit and never flushed:
+/// the revision in it may be too low, never too high.
+struct Mark(File);
+
+impl Mark {
+    /// Where it lies.
+    fn path(store: &Path) -> PathBuf {
+        store.with_extension("revision")
+    }
+
+    fn open(store: &Path) -> std::io::Result<Mark> {
+        File::options().create(true).truncate(false).write(true).open(Mark::path(store)).map(Mark)
+    }
+
+    /// Of one width: what a crash leaves of it is the old number, the new one or none.
+    fn put(&self, revision: u64) {
+        // Without it the next start only knows less.
+        drop(self.0.write_all_at(format!("{revision:020}\n").as_bytes(), 0));
+    }
+
+    /// 0: nothing is known.
+    fn read(store: &Path) -> u64 {
+        let text = std::fs::read_to_string(Mark::path(store)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+}
+
+/// Removes the mark of a store that is replaced: the revisions of the new one begin anew.
+///
+/// # Errors
+/// It cannot be removed.
+pub(crate) fn forget_revision(store: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(Mark::path(store)) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }
 
 impl LocalStore {
@@ -44,7 +89,11 @@ impl LocalStore {
     pub(crate) fn open(path: &Path) -> Result<LocalStore, StoreError> {
         guarded(path, || {
             let database = Database::create(path).map_err(|cause| failure(path, &cause))?;
-            LocalStore::over(database, path)
+            let mut store = LocalStore::over(database, path)?;
+            let mark = Mark::open(path).map_err(|cause| failure(&Mark::path(path), &cause))?;
+            mark.put(store.revision);
+            store.mark = Some(mark);
+            Ok(store)
         })
     }
 
@@ -66,6 +115,13 @@ impl LocalStore {
         let failed = |cause: &dyn std::fmt::Display| failure(path, cause);
         let write = database.begin_write().map_err(|cause| failed(&cause))?;
         let revision = prepare(&write).map_err(|cause| failed(&cause))?;
+        let reached = Mark::read(path);
+        if revision < reached {
+            return Err(failed(&format!(
+                "it went back from revision {reached} to {revision}, what was committed since cannot be read; to go \
+                 on without that, remove metastore.revision"
+            )));
+        }
         write.commit().map_err(|cause| failed(&cause))?;
         Ok(LocalStore {
             database,
@@ -74,6 +130,7 @@ impl LocalStore {
             events: VecDeque::new(),
             events_from: revision + 1,
             poison: None,
+            mark: None,
         })
     }
 
@@ -172,6 +229,9 @@ impl MetaStore for LocalStore {
         };
         assert!(revision >= self.revision, "revisions never fall");
         self.revision = revision;
+        if let Some(mark) = &self.mark {
+            mark.put(revision);
+        }
         self.events.extend(events);
         while self.events.len() > EVENTS_MAX {
             let dropped = self.events.pop_front().map_or(0, |event| event.revision);
@@ -442,6 +502,32 @@ mod tests {
             }
         }
         assert!(refused > 100, "{refused} of 400");
+    }
+
+    /// As it is after redb met a wrong byte in the newest commit: the commit before, without a word.
+    #[test]
+    fn a_store_that_goes_back_is_refused() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("metastore.redb");
+        let mut store = LocalStore::open(&path).expect("opens");
+        let mut put = |key: &str| {
+            let then = vec![Op::Put(key.to_owned(), vec![7; 100])];
+            store.txn(&Txn { then, ..Txn::default() }).expect("durable");
+            std::fs::read(&path).expect("reads")
+        };
+        let older = put("key/0");
+        let newest = put("key/1");
+        drop(store);
+        std::fs::write(&path, &older).expect("writes");
+        for opened in [LocalStore::open_copy(&older, &path), LocalStore::open(&path)] {
+            let error = opened.map(drop).expect_err("refused").to_string();
+            assert!(error.contains("from revision 2 to 1"), "{error}");
+        }
+        std::fs::write(&path, &newest).expect("writes");
+        assert_eq!(LocalStore::open(&path).expect("opens").revision, 2);
+        std::fs::write(&path, &older).expect("writes");
+        forget_revision(&path).expect("removes");
+        assert_eq!(LocalStore::open(&path).expect("the older one is wanted").revision, 1);
     }
 
     #[test]
