@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     }
     let (mut repaired, mut failures) = (Vec::new(), Vec::new());
     for log in &stopped.logs {
-        match repair(args, &stopped, log, &progress) {
-            Ok(plan) => repaired.extend(plan),
+        match repair(args, &stopped, log, &mut repaired, &progress) {
+            Ok(()) => {}
             Err(refusal) => {
                 progress.say(&format!("{}: not repaired: {}", log.title(), refusal.text));
                 failures.push(refusal);
@@ -81,7 +81,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
         }
     }
     if !args.dry_run && !repaired.is_empty() {
-        write_checkpoints(&stopped, &repaired)?;
         let after = Stopped::look(&args.directory)?;
         for plan in &repaired {
             confirm(&after, plan, &progress)?;
@@ -99,17 +98,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, Refusal> {
     }
 }
 
-/// Repairs a log when there is something to repair.
+/// Repairs a log when there is something to repair; what is `repaired` already stands in the same checkpoints.
 fn repair(
     args: &Args,
     stopped: &Stopped,
     log: &FoundLog,
+    repaired: &mut Vec<Repaired>,
     progress: &Progress,
-) -> Result<Option<Repaired>, Refusal> {
+) -> Result<(), Refusal> {
     let report = stopped.walk(log, progress, |_| Ok(true))?.unwrap_or_default();
     if log.odd.is_empty() && !report.findings.iter().any(Finding::is_damage) {
-        name(args, stopped, log, progress)?;
-        return Ok(None);
+        return name(args, stopped, log, progress);
     }
     if let (true, Err(cause)) = (log.is_gone, &stopped.topics) {
         let text =
@@ -130,12 +129,39 @@ fn repair(
         plan.written.len(),
         plan.kept.len()
     ));
-    if !args.dry_run
-        && let Some(aside) = exchange(stopped, log, &plan)?
-    {
+    if args.dry_run {
+        repaired.push(plan);
+        return Ok(());
+    }
+    let anew = build(stopped, log, &plan)?;
+    repaired.push(plan);
+    let swapped = swap(stopped, log, &anew, repaired);
+    if swapped.is_err() {
+        // What is left of it would only take space that may be short.
+        drop(fs::remove_dir_all(&anew));
+        repaired.pop();
+    }
+    if let Some(aside) = swapped? {
         progress.say(&format!("{}: the old files are in {}", log.title(), aside.display()));
     }
-    Ok(Some(plan))
+    Ok(())
+}
+
+/// The log changes places with the one made anew, and the checkpoints that tell so take their names: their space is
+/// taken before, so that a full disk leaves no log without them.
+fn swap(
+    stopped: &Stopped,
+    log: &FoundLog,
+    anew: &Path,
+    repaired: &[Repaired],
+) -> Result<Option<PathBuf>, Refusal> {
+    let checkpoints = write_checkpoints(stopped, repaired)?;
+    let aside = exchange(stopped, log, anew)?;
+    for (temporary, path) in &checkpoints {
+        fs::rename(temporary, path).map_err(|cause| failed(path, &cause))?;
+    }
+    sync(&stopped.directory.join("checkpoints"))?;
+    Ok(aside)
 }
 
 /// Makes `partition.meta` anew when nothing else is wrong with a log; no broker reads it.
@@ -180,12 +206,8 @@ fn plan(
     Ok(repair.finish())
 }
 
-/// Writes the log anew beside the old one and lets them change places. Where the old one is then.
-fn exchange(
-    stopped: &Stopped,
-    log: &FoundLog,
-    plan: &Repaired,
-) -> Result<Option<PathBuf>, Refusal> {
+/// Writes the log anew beside the old one, durably; what a failure leaves is removed.
+fn build(stopped: &Stopped, log: &FoundLog, plan: &Repaired) -> Result<PathBuf, Refusal> {
     let parent = log.directory.parent().unwrap_or(&stopped.directory);
     make(&stopped.directory, parent)?;
     let anew = parent.join(format!("{}.repaired", log.key.partition));
@@ -195,12 +217,20 @@ fn exchange(
         Ok(()) | Err(_) => {}
     }
     fs::create_dir(&anew).map_err(|cause| failed(&anew, &cause))?;
+    let filled = fill(stopped, log, plan, &anew).and_then(|()| sync(parent));
+    if filled.is_err() {
+        drop(fs::remove_dir_all(&anew));
+    }
+    filled.map(|()| anew)
+}
+
+fn fill(stopped: &Stopped, log: &FoundLog, plan: &Repaired, anew: &Path) -> Result<(), Refusal> {
     let mut segments = Segments::new(log);
     for segment in &plan.written {
-        write_segment(&anew, segment, &mut segments, stopped.facts.block)?;
+        write_segment(anew, segment, &mut segments, stopped.facts.block)?;
     }
     for base in &plan.kept {
-        keep_segment(&anew, log, *base, plan.kept.last() == Some(base))?;
+        keep_segment(anew, log, *base, plan.kept.last() == Some(base))?;
     }
     if log.is_named {
         copy(&log.directory.join(NAME), &anew.join(NAME))?;
@@ -210,12 +240,16 @@ fn exchange(
         write(&anew.join(NAME), &body)?;
     }
     write(&anew.join("quarantine"), &quarantine_body())?;
-    sync(&anew)?;
-    sync(parent)?;
+    sync(anew)
+}
+
+/// Lets the log and the one made anew change places. Where the old one is then.
+fn exchange(stopped: &Stopped, log: &FoundLog, anew: &Path) -> Result<Option<PathBuf>, Refusal> {
+    let parent = log.directory.parent().unwrap_or(&stopped.directory);
     // Under the name that the old files keep: no repair that is cut off takes them for what it left itself.
     let aside = aside(parent, &log.key.partition.to_string());
     let place = if log.is_gone { &log.directory } else { &aside };
-    renameat_with(CWD, &anew, CWD, place, RenameFlags::NOREPLACE)
+    renameat_with(CWD, anew, CWD, place, RenameFlags::NOREPLACE)
         .map_err(|cause| failed(place, &cause))?;
     if !log.is_gone {
         renameat_with(CWD, &aside, CWD, &log.directory, RenameFlags::EXCHANGE)
@@ -272,22 +306,27 @@ fn copy(old: &Path, new: &Path) -> Result<(), Refusal> {
     copied.map_err(|cause| failed(new, &cause))
 }
 
-/// Two generations above all others tell where the repaired logs end (P9).
-fn write_checkpoints(stopped: &Stopped, repaired: &[Repaired]) -> Result<(), Refusal> {
+/// Two generations above all others tell where the repaired logs end (P9): durable under a temporary name, which
+/// comes first, and the name that they get.
+fn write_checkpoints(
+    stopped: &Stopped,
+    repaired: &[Repaired],
+) -> Result<Vec<(PathBuf, PathBuf)>, Refusal> {
     let directory = stopped.directory.join("checkpoints");
-    fs::create_dir_all(&directory).map_err(|cause| failed(&directory, &cause))?;
+    make(&stopped.directory, &directory)?;
     let newest = stopped.facts.checkpoints.iter().map(|(_, generation, _)| *generation).max();
     let newest = newest.unwrap_or(0);
+    let mut written = Vec::new();
     for generation in [newest + 1, newest + 2] {
-        let path = directory.join(format!("shard-0.{generation}"));
         let temporary = directory.join(format!("shard-0.{generation}.tmp"));
-        let written = fs::write(&temporary, checkpoint_body(generation, repaired))
-            .and_then(|()| File::open(&temporary)?.sync_all())
-            .and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|cause| failed(&path, &cause))?;
-        sync(&directory)?;
+        if let Err(refusal) = write(&temporary, &checkpoint_body(generation, repaired)) {
+            drop(fs::remove_file(&temporary));
+            return Err(refusal);
+        }
+        written.push((temporary, directory.join(format!("shard-0.{generation}"))));
     }
-    sync(&stopped.directory)
+    sync(&directory)?;
+    Ok(written)
 }
 
 /// Reads a repaired log once more: it must be whole, and hold what was readable before.
