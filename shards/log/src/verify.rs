@@ -150,7 +150,9 @@ impl LogVerify {
         let ends_a_frame = |mark: &Mark| mark.len > 0 && mark.position > 0;
         let mark = top.as_ref().map(|found| found.entry.end).filter(ends_a_frame);
         let log_start = top.as_ref().map_or(start, |found| found.entry.log_start);
-        let named = Named::new(list, top.as_ref().map(|found| &found.entry.table), log_start);
+        // Without a checkpoint nothing but the list tells of what was lost below the first segment.
+        let kept = top.as_ref().map_or(0, |found| found.entry.log_start);
+        let named = Named::new(list, top.as_ref().map(|found| &found.entry.table), kept);
         LogVerify {
             key,
             secret: facts.secret,

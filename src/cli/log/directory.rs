@@ -111,9 +111,13 @@ impl FoundLog {
         self.odd.iter().chain(&self.notes)
     }
 
-    /// Topic and partition for people.
+    /// Topic and partition for people; a topic whose name nothing tells goes by its number, as its directory does.
     pub(super) fn title(&self) -> String {
-        format!("{}/{}", self.name.as_deref().unwrap_or("?"), self.key.partition)
+        let LogKey { topic_id, partition } = self.key;
+        match &self.name {
+            Some(name) => format!("{name}/{partition}"),
+            None => format!("#{topic_id}/{partition}"),
+        }
     }
 
     /// Topic name; empty when neither the metadata store nor `partition.meta` tells.

@@ -121,6 +121,21 @@ fn a_lost_end_is_named_though_records_stand_behind_it_until_a_repair_gives_it_up
     assert_eq!((all.len(), holes.as_slice()), (10, &[][..]));
 }
 
+/// Nothing but the list tells of what was lost below the first segment then.
+#[test]
+fn a_lost_beginning_is_named_without_any_checkpoint() {
+    let mut world = a_lost_end_with_records_behind();
+    let (lost, until) = found(&mut world).first().map(|one| (one.1, one.2)).expect("named");
+    let first = world.disk.segments(KEY)[0];
+    assert!(first < until);
+    world.disk.lose(segment(first));
+    world.disk.forget_checkpoints();
+    let named: Vec<_> = found(&mut world).iter().map(|one| (one.1, one.2)).collect();
+    assert_eq!(named, [(lost, until)]);
+    repair_names(&mut world);
+    assert_eq!(found(&mut world), []);
+}
+
 #[test]
 fn without_a_list_recorded_gaps_are_named_as_a_start_would() {
     let mut world = a_lost_end_with_records_behind();
